@@ -1,0 +1,62 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+
+namespace Hadal.Numerics.Formats;
+
+/// <summary>bfloat16: sign, 8 exponent bits and 7 mantissa bits, the upper half of a binary32. Decoding is exact; encoding rounds to nearest even.</summary>
+public readonly struct BF16 : IWeightFormat<BF16>, IWeightEncoder<BF16>
+{
+    /// <inheritdoc/>
+    public static WeightFormat Id => WeightFormat.BF16;
+
+    /// <inheritdoc/>
+    public static int BlockLength => 1;
+
+    /// <inheritdoc/>
+    public static int BlockBytes => 2;
+
+    /// <summary>The value of a code.</summary>
+    public static float ToSingle(ushort code) => BitConverter.UInt32BitsToSingle((uint)code << 16);
+
+    /// <summary>The nearest code, ties to even; a NaN stays a (quiet) NaN.</summary>
+    public static ushort FromSingle(float value)
+    {
+        var bits = BitConverter.SingleToUInt32Bits(value);
+        if (float.IsNaN(value))
+            return (ushort)((bits >> 16) | 0x0040);
+        return (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+    }
+
+    /// <inheritdoc/>
+    public static void DecodeReference(ReadOnlySpan<byte> blocks, Span<float> values)
+    {
+        var codes = MemoryMarshal.Cast<byte, ushort>(blocks);
+        for (var i = 0; i < codes.Length; i++)
+            values[i] = ToSingle(codes[i]);
+    }
+
+    /// <inheritdoc/>
+    public static void Decode(ReadOnlySpan<byte> blocks, Span<float> values)
+    {
+        var codes = MemoryMarshal.Cast<byte, ushort>(blocks);
+        var i = 0;
+        for (; i <= codes.Length - 16; i += 16)
+        {
+            var wide = Vector512.Create(
+                Vector256.WidenLower(Vector256.Create(codes.Slice(i, 16))),
+                Vector256.WidenUpper(Vector256.Create(codes.Slice(i, 16))));
+            (wide << 16).AsSingle().CopyTo(values[i..]);
+        }
+
+        for (; i < codes.Length; i++)
+            values[i] = ToSingle(codes[i]);
+    }
+
+    /// <inheritdoc/>
+    public static void Encode(ReadOnlySpan<float> values, Span<byte> blocks)
+    {
+        var codes = MemoryMarshal.Cast<byte, ushort>(blocks);
+        for (var i = 0; i < values.Length; i++)
+            codes[i] = FromSingle(values[i]);
+    }
+}

@@ -1,0 +1,54 @@
+using System.Runtime.InteropServices;
+
+namespace Hadal.Numerics;
+
+/// <summary>Zeroed native memory, 64-byte aligned and free of the 2 GB limit of spans; freed by <see cref="Dispose"/> or the finalizer.</summary>
+public sealed unsafe class NativeBuffer : IDisposable
+{
+    /// <summary>Allocates <paramref name="byteLength"/> bytes.</summary>
+    /// <exception cref="OutOfMemoryException">The system has not that much.</exception>
+    public NativeBuffer(long byteLength)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(byteLength);
+        ByteLength = byteLength;
+        Pointer = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(byteLength, 64), 64);
+        NativeMemory.Clear(Pointer, (nuint)byteLength);
+        GC.AddMemoryPressure(Math.Max(byteLength, 64));
+    }
+
+    /// <summary>Frees the memory when the owner forgot to.</summary>
+    ~NativeBuffer() => Free();
+
+    /// <summary>Bytes allocated.</summary>
+    public long ByteLength { get; }
+
+    /// <summary>First byte.</summary>
+    public byte* Pointer { get; private set; }
+
+    /// <summary>A view of <paramref name="count"/> values of type <typeparamref name="T"/> from value <paramref name="start"/> on.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The view is not inside the buffer.</exception>
+    public Span<T> Span<T>(long start, int count)
+        where T : unmanaged
+    {
+        ObjectDisposedException.ThrowIf(Pointer == null, this);
+        if (start < 0 || count < 0 || start > (ByteLength / sizeof(T)) - count)
+            throw new ArgumentOutOfRangeException(nameof(start), $"values [{start}, {start + count}) of a buffer of {ByteLength / sizeof(T)}");
+        return new Span<T>((T*)Pointer + start, count);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Free();
+        GC.SuppressFinalize(this);
+    }
+
+    private void Free()
+    {
+        if (Pointer == null)
+            return;
+        NativeMemory.AlignedFree(Pointer);
+        GC.RemoveMemoryPressure(Math.Max(ByteLength, 64));
+        Pointer = null;
+    }
+}

@@ -1,0 +1,109 @@
+using System.Runtime.CompilerServices;
+using Hadal.Numerics.Formats;
+
+namespace Hadal.Numerics;
+
+/// <summary>
+/// A view of a weight matrix [rows, cols], row-major, in any <see cref="WeightFormat"/>: a pointer into memory that somebody else owns
+/// (a mapped file or a <see cref="NativeBuffer"/>) and keeps alive for as long as the view is used.
+/// </summary>
+/// <remarks>
+/// Shape letters: rows = output channels, cols = input channels (y = W x). An E4M3 matrix has scales [ceil(rows/128), ceil(cols/128)],
+/// W = code * scale (DeepSeek-V3 report section 3.3.2; README_WEIGHTS of deepseek-ai/DeepSeek-V3). A slice of rows remembers where it starts, so that
+/// slices need not begin at a block border.
+/// </remarks>
+public readonly unsafe struct WeightMatrix
+{
+    /// <summary>Rows and columns of one E4M3 scale block.</summary>
+    public const int ScaleBlock = 128;
+
+    private readonly int firstRow;
+
+    /// <summary>Describes a matrix that lies at <paramref name="data"/>.</summary>
+    /// <param name="format">How the values are stored.</param>
+    /// <param name="data">First byte; must stay valid for <see cref="ByteLength"/> bytes while the view is used.</param>
+    /// <param name="rows">Output channels.</param>
+    /// <param name="cols">Input channels, a multiple of the format's block length.</param>
+    /// <param name="scales">E4M3 only: [ceil(rows/128), ceil(cols/128)] float32 values; null otherwise.</param>
+    /// <exception cref="ArgumentException">The shape does not fit the format.</exception>
+    public WeightMatrix(WeightFormat format, byte* data, int rows, int cols, float* scales = null)
+        : this(format, data, rows, cols, scales, 0)
+    {
+        ArgumentNullException.ThrowIfNull(data);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(cols);
+        if (cols % WeightFormats.BlockLength(format) != 0)
+            throw new ArgumentException($"{format} rows hold whole blocks of {WeightFormats.BlockLength(format)} values, but the matrix is [{rows}, {cols}]");
+        if (format == WeightFormat.F8_E4M3 != (scales != null))
+            throw new ArgumentException($"{format} [{rows}, {cols}]: block scales belong to F8_E4M3 and to nothing else");
+    }
+
+    private WeightMatrix(WeightFormat format, byte* data, int rows, int cols, float* scales, int firstRow)
+    {
+        Format = format;
+        Data = data;
+        Rows = rows;
+        Cols = cols;
+        Scales = scales;
+        this.firstRow = firstRow;
+        RowBytes = WeightFormats.RowBytes(format, cols);
+    }
+
+    /// <summary>How the values are stored.</summary>
+    public WeightFormat Format { get; }
+
+    /// <summary>Output channels.</summary>
+    public int Rows { get; }
+
+    /// <summary>Input channels.</summary>
+    public int Cols { get; }
+
+    /// <summary>Bytes of one row.</summary>
+    public long RowBytes { get; }
+
+    /// <summary>Bytes of all rows, without E4M3 scales.</summary>
+    public long ByteLength => RowBytes * Rows;
+
+    /// <summary>Whether the view describes nothing (a default value).</summary>
+    public bool IsEmpty => Data == null;
+
+    internal byte* Data { get; }
+
+    internal float* Scales { get; }
+
+    /// <summary>Number of E4M3 scale blocks along a row.</summary>
+    internal int ScaleColumns => (Cols + ScaleBlock - 1) / ScaleBlock;
+
+    /// <summary>The stored bytes of one row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public ReadOnlySpan<byte> Row(int row) => new(Data + row * RowBytes, (int)RowBytes);
+
+    /// <summary>The E4M3 scales that apply to one row, one for each 128 columns; empty for every other format.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public ReadOnlySpan<float> RowScales(int row) =>
+        Scales == null ? default : new(Scales + (long)((firstRow + row) / ScaleBlock) * ScaleColumns, ScaleColumns);
+
+    /// <summary>The view of <paramref name="count"/> rows from <paramref name="start"/> on.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The rows are not all inside the matrix.</exception>
+    public WeightMatrix SliceRows(int start, int count)
+    {
+        if ((uint)start > (uint)Rows || (uint)count > (uint)(Rows - start))
+            throw new ArgumentOutOfRangeException(nameof(start), $"rows [{start}, {start + (long)count}) of a matrix [{Rows}, {Cols}]");
+        return new WeightMatrix(Format, Data + start * RowBytes, count, Cols, Scales, firstRow + start);
+    }
+
+    /// <summary>Decodes one row to float32, block scales applied.</summary>
+    /// <param name="row">Row index.</param>
+    /// <param name="values">Exactly <see cref="Cols"/> values.</param>
+    public void DecodeRow(int row, Span<float> values)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)row, (uint)Rows, nameof(row));
+        WeightFormats.Decode(Format, Row(row), values);
+        var scales = RowScales(row);
+        for (var b = 0; b < scales.Length; b++)
+        {
+            var block = values.Slice(b * ScaleBlock, Math.Min(ScaleBlock, Cols - b * ScaleBlock));
+            System.Numerics.Tensors.TensorPrimitives.Multiply(block, scales[b], block);
+        }
+    }
+}

@@ -22,6 +22,7 @@ public static class WeightFormats
             case WeightFormat.F32: action.Invoke<F32>(); break;
             case WeightFormat.F16: action.Invoke<F16>(); break;
             case WeightFormat.BF16: action.Invoke<BF16>(); break;
+            case WeightFormat.F8_E4M3: action.Invoke<F8_E4M3>(); break;
             default: throw new ArgumentOutOfRangeException(nameof(format), format, "not a weight format");
         }
     }

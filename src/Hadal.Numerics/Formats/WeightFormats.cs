@@ -23,6 +23,18 @@ public static class WeightFormats
             case WeightFormat.F16: action.Invoke<F16>(); break;
             case WeightFormat.BF16: action.Invoke<BF16>(); break;
             case WeightFormat.F8_E4M3: action.Invoke<F8_E4M3>(); break;
+            case WeightFormat.Q8_0: action.Invoke<Q8_0>(); break;
+            case WeightFormat.Q4_0: action.Invoke<Q4_0>(); break;
+            case WeightFormat.Q4_1: action.Invoke<Q4_1>(); break;
+            case WeightFormat.Q5_0: action.Invoke<Q5_0>(); break;
+            case WeightFormat.Q5_1: action.Invoke<Q5_1>(); break;
+            case WeightFormat.Q2_K: action.Invoke<Q2_K>(); break;
+            case WeightFormat.Q3_K: action.Invoke<Q3_K>(); break;
+            case WeightFormat.Q4_K: action.Invoke<Q4_K>(); break;
+            case WeightFormat.Q5_K: action.Invoke<Q5_K>(); break;
+            case WeightFormat.Q6_K: action.Invoke<Q6_K>(); break;
+            case WeightFormat.IQ4_NL: action.Invoke<IQ4_NL>(); break;
+            case WeightFormat.IQ4_XS: action.Invoke<IQ4_XS>(); break;
             default: throw new ArgumentOutOfRangeException(nameof(format), format, "not a weight format");
         }
     }

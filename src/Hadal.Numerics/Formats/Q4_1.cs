@@ -1,0 +1,51 @@
+using System.Runtime.Intrinsics;
+
+namespace Hadal.Numerics.Formats;
+
+/// <summary>
+/// Blocks of 32: F16 scale d and minimum m, then 16 bytes whose low nibbles are codes 0-15 and whose high nibbles are codes 16-31;
+/// value = d * q + m. Source: ggml, block_q4_1.
+/// </summary>
+public readonly struct Q4_1 : IWeightFormat<Q4_1>
+{
+    private const int Minimum = 2;
+    private const int Codes = 4;
+
+    /// <inheritdoc/>
+    public static WeightFormat Id => WeightFormat.Q4_1;
+
+    /// <inheritdoc/>
+    public static int BlockLength => 32;
+
+    /// <inheritdoc/>
+    public static int BlockBytes => 20;
+
+    /// <inheritdoc/>
+    public static void DecodeReference(ReadOnlySpan<byte> blocks, Span<float> values)
+    {
+        for (var b = 0; b < blocks.Length / BlockBytes; b++)
+        {
+            var block = blocks.Slice(b * BlockBytes, BlockBytes);
+            var d = Lanes.Half(block);
+            var m = Lanes.Half(block[Minimum..]);
+            for (var i = 0; i < 16; i++)
+            {
+                values[b * BlockLength + i] = d * (block[Codes + i] & 0x0F) + m;
+                values[b * BlockLength + i + 16] = d * (block[Codes + i] >> 4) + m;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public static void Decode(ReadOnlySpan<byte> blocks, Span<float> values)
+    {
+        for (; blocks.Length >= BlockBytes; blocks = blocks[BlockBytes..], values = values[BlockLength..])
+        {
+            var d = Lanes.Half(blocks);
+            var m = Lanes.Half(blocks[Minimum..]);
+            var codes = Lanes.Load(blocks, Codes);
+            Lanes.ScaleAndAdd(Lanes.LowNibbles(codes), d, m, values);
+            Lanes.ScaleAndAdd(Lanes.HighNibbles(codes), d, m, values[16..]);
+        }
+    }
+}

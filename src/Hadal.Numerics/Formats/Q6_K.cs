@@ -1,0 +1,69 @@
+using System.Runtime.Intrinsics;
+
+namespace Hadal.Numerics.Formats;
+
+/// <summary>
+/// Super-blocks of 256 = 16 blocks of 16: 128 bytes of lower nibbles, 64 bytes of upper 2 bits, 16 signed scales s, an F16 d;
+/// value = d * s * (q - 32). Each half of 128 values is four rows of 32: rows 0 and 1 are the low nibbles of its 64 bytes, rows 2 and 3 the
+/// high nibbles; the upper bits of row r are bits 2r and 2r+1 of its 32 bytes. Source: ggml, block_q6_K.
+/// </summary>
+public readonly struct Q6_K : IWeightFormat<Q6_K>
+{
+    private const int HighBits = 128;
+    private const int Scales = 192;
+    private const int SuperScale = 208;
+    private const int Zero = 32;
+
+    /// <inheritdoc/>
+    public static WeightFormat Id => WeightFormat.Q6_K;
+
+    /// <inheritdoc/>
+    public static int BlockLength => 256;
+
+    /// <inheritdoc/>
+    public static int BlockBytes => 210;
+
+    /// <inheritdoc/>
+    public static void DecodeReference(ReadOnlySpan<byte> blocks, Span<float> values)
+    {
+        for (var b = 0; b < blocks.Length / BlockBytes; b++)
+        {
+            var block = blocks.Slice(b * BlockBytes, BlockBytes);
+            var d = Lanes.Half(block[SuperScale..]);
+            for (var n = 0; n < BlockLength; n++)
+            {
+                var (half, row, i) = (n / 128, n / 32 % 4, n % 32);
+                var nibble = (block[64 * half + 32 * (row % 2) + i] >> (4 * (row / 2))) & 0x0F;
+                var upper = (block[HighBits + 32 * half + i] >> (2 * row)) & 3;
+                values[b * BlockLength + n] = d * (sbyte)block[Scales + n / 16] * ((nibble | (upper << 4)) - Zero);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public static void Decode(ReadOnlySpan<byte> blocks, Span<float> values)
+    {
+        for (; blocks.Length >= BlockBytes; blocks = blocks[BlockBytes..], values = values[BlockLength..])
+        {
+            var d = Lanes.Half(blocks[SuperScale..]);
+            for (var n = 0; n < 256; n += 128)
+            {
+                for (var i = 0; i < 32; i += 16)
+                {
+                    var first = Lanes.Load(blocks, n / 2 + i);
+                    var second = Lanes.Load(blocks, n / 2 + 32 + i);
+                    var upper = Lanes.Load(blocks, HighBits + n / 4 + i);
+                    var scales = blocks.Slice(Scales + (n + i) / 16, 7);
+                    var to = values.Slice(n + i, 112);
+                    Lanes.Scale(Code(Lanes.LowNibbles(first), upper << 4), d * (sbyte)scales[0], to);
+                    Lanes.Scale(Code(Lanes.LowNibbles(second), upper << 2), d * (sbyte)scales[2], to[32..]);
+                    Lanes.Scale(Code(Lanes.HighNibbles(first), upper), d * (sbyte)scales[4], to[64..]);
+                    Lanes.Scale(Code(Lanes.HighNibbles(second), upper >>> 2), d * (sbyte)scales[6], to[96..]);
+                }
+            }
+        }
+    }
+
+    private static Vector128<sbyte> Code(Vector128<byte> nibbles, Vector128<byte> upper) =>
+        (nibbles | (upper & Vector128.Create((byte)0x30))).AsSByte() - Vector128.Create((sbyte)Zero);
+}

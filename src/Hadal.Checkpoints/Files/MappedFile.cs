@@ -1,0 +1,82 @@
+using System.IO.MemoryMappedFiles;
+
+namespace Hadal.Checkpoints.Files;
+
+/// <summary>
+/// A whole file mapped into memory, read-only. Nothing is read until it is touched, and the system may drop what was read at any time. Files are
+/// larger than 2 GB, so the bytes are reached through checked slices, never through one span.
+/// </summary>
+internal sealed unsafe class MappedFile : IDisposable
+{
+    private readonly MemoryMappedFile? mapping;
+    private readonly MemoryMappedViewAccessor? view;
+    private byte* pointer;
+
+    private MappedFile(string path, MemoryMappedFile? mapping, MemoryMappedViewAccessor? view, long length)
+    {
+        Path = path;
+        Length = length;
+        this.mapping = mapping;
+        this.view = view;
+        if (view is null)
+            return;
+        view.SafeMemoryMappedViewHandle.AcquirePointer(ref pointer);
+        pointer += view.PointerOffset;
+    }
+
+    /// <summary>Where it was opened.</summary>
+    public string Path { get; }
+
+    /// <summary>Bytes in the file.</summary>
+    public long Length { get; }
+
+    /// <summary>Maps a file.</summary>
+    /// <exception cref="IOException">It cannot be opened; <see cref="FileNotFoundException"/> when it is not there.</exception>
+    public static MappedFile Open(string path)
+    {
+        var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
+        MemoryMappedFile? mapped = null;
+        try
+        {
+            var length = stream.Length;
+            if (length == 0)
+            {
+                stream.Dispose();
+                return new MappedFile(path, null, null, 0);
+            }
+
+            mapped = MemoryMappedFile.CreateFromFile(stream, mapName: null, capacity: 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+            return new MappedFile(path, mapped, mapped.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read), length);
+        }
+        catch
+        {
+            mapped?.Dispose();
+            stream.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The address of a range that must lie inside the file.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">It does not: the caller has not checked what the file claims.</exception>
+    public byte* At(long offset, long length)
+    {
+        if (offset < 0 || length < 0 || offset > Length - length)
+            throw new ArgumentOutOfRangeException(nameof(offset), $"bytes [{offset}, {offset}+{length}) of {Path}, which has {Length}");
+        ObjectDisposedException.ThrowIf(pointer == null && Length > 0, this);
+        return pointer + offset;
+    }
+
+    /// <summary>A view of a range that must lie inside the file.</summary>
+    public ReadOnlySpan<byte> Slice(long offset, int length) => new(At(offset, length), length);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (pointer == null)
+            return;
+        pointer = null;
+        view!.SafeMemoryMappedViewHandle.ReleasePointer();
+        view.Dispose();
+        mapping!.Dispose();
+    }
+}

@@ -1,0 +1,162 @@
+using Hadal.Checkpoints.Config;
+using Hadal.Numerics;
+using Hadal.Numerics.Kernels;
+
+namespace Hadal.Inference.Cache;
+
+/// <summary>
+/// The memory of all sequences' caches: pages of <see cref="PageTokens"/> rows for every layer, handed out as sequences grow. A row holds the compressed
+/// latent <c>[c_kv (C) | k_rope (R)]</c> of a token (DeepSeek-V2 report section 2.1.2), or the keys and values of a dense Llama.
+/// </summary>
+/// <remarks>Taking and returning pages is safe from several threads; the rows themselves belong to their sequence.</remarks>
+public sealed class CachePool : IDisposable
+{
+    private readonly NativeBuffer memory;
+    private readonly Stack<int> free;
+    private readonly Lock gate = new();
+    private readonly long layerValues;
+
+    /// <summary>Allocates room for <paramref name="capacityTokens"/> tokens, rounded up to whole pages.</summary>
+    /// <param name="config">Model whose layers (MTP modules included) are cached.</param>
+    /// <param name="capacityTokens">Tokens of all sequences together.</param>
+    /// <param name="pageTokens">Rows in a page, a power of two.</param>
+    public CachePool(ModelConfig config, int capacityTokens, int pageTokens = 64)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(capacityTokens);
+        PageTokens = pageTokens;
+        PageCount = (int)(((long)capacityTokens + pageTokens - 1) / pageTokens);
+        RowWidth = Width(config);
+        MtpModules = config.NumNextnPredictLayers;
+        Layers = config.NumHiddenLayers + MtpModules;
+        layerValues = (long)PageCount * pageTokens * RowWidth;
+        memory = new NativeBuffer(checked(layerValues * Layers * sizeof(float)));
+        free = new Stack<int>(Enumerable.Range(0, PageCount).Reverse());
+    }
+
+    /// <summary>Rows in a page.</summary>
+    public int PageTokens { get; }
+
+    /// <summary>Pages of each layer.</summary>
+    public int PageCount { get; }
+
+    /// <summary>Values in a row.</summary>
+    public int RowWidth { get; }
+
+    /// <summary>Layers cached, MTP modules included.</summary>
+    public int Layers { get; }
+
+    /// <summary>MTP modules among the layers.</summary>
+    public int MtpModules { get; }
+
+    /// <summary>Pages that no sequence holds.</summary>
+    public int FreePages
+    {
+        get
+        {
+            lock (gate)
+                return free.Count;
+        }
+    }
+
+    /// <summary>Values that one token needs in one layer: C + R, or 2 G A for grouped-query attention.</summary>
+    public static int Width(ModelConfig config)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        return config.IsLatentAttention ? config.KvLoraRank + config.QkRopeHeadDim : 2 * config.NumKeyValueHeads * config.HeadDim;
+    }
+
+    /// <summary>Frees the memory. No sequence may be in use.</summary>
+    public void Dispose() => memory.Dispose();
+
+    internal int Take()
+    {
+        lock (gate)
+            return free.TryPop(out var page) ? page : throw new CacheFullException($"all {PageCount} cache pages of {PageTokens} tokens are in use");
+    }
+
+    internal void Return(ReadOnlySpan<int> pages)
+    {
+        lock (gate)
+        {
+            foreach (var page in pages)
+                free.Push(page);
+        }
+    }
+
+    internal CachePages Pages(int layer, NativeBuffer table) => new(memory, layer * layerValues, table, PageTokens, RowWidth);
+}
+
+/// <summary>No page is left in the <see cref="CachePool"/>.</summary>
+public sealed class CacheFullException(string message) : Exception(message);
+
+/// <summary>One sequence's rows in a <see cref="CachePool"/>. Not safe for use from several threads at once.</summary>
+public sealed class SequenceCache : IDisposable
+{
+    private readonly CachePool pool;
+    private readonly NativeBuffer table;
+    private readonly int[] mtpLengths;
+    private int pages;
+    private bool disposed;
+
+    /// <summary>An empty sequence.</summary>
+    public SequenceCache(CachePool pool)
+    {
+        ArgumentNullException.ThrowIfNull(pool);
+        this.pool = pool;
+        table = new NativeBuffer((long)pool.PageCount * sizeof(int));
+        mtpLengths = new int[pool.MtpModules];
+    }
+
+    /// <summary>Tokens whose rows are complete in the main model.</summary>
+    public int Length { get; private set; }
+
+    /// <summary>Returns the pages to the pool.</summary>
+    public void Dispose()
+    {
+        if (disposed)
+            return;
+        disposed = true;
+        pool.Return(table.Span<int>(0, pages));
+        table.Dispose();
+    }
+
+    /// <summary>Forgets the rows from <paramref name="length"/> on.</summary>
+    public void Truncate(int length)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(length);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Length);
+        var kept = (length + pool.PageTokens - 1) / pool.PageTokens;
+        pool.Return(table.Span<int>(kept, pages - kept));
+        pages = kept;
+        Length = length;
+        for (var m = 0; m < mtpLengths.Length; m++)
+            mtpLengths[m] = Math.Min(mtpLengths[m], length);
+    }
+
+    /// <summary>Makes room for <paramref name="tokens"/> rows in all.</summary>
+    /// <exception cref="CacheFullException">The pool has no page left.</exception>
+    internal void Reserve(int tokens)
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        var needed = (int)(((long)tokens + pool.PageTokens - 1) / pool.PageTokens);
+        while (pages < needed)
+        {
+            table.Span<int>(pages, 1)[0] = pool.Take();
+            pages++;
+        }
+    }
+
+    /// <summary>Rows that are complete in the main model, or in an MTP module (which lags behind it).</summary>
+    internal int LengthOf(int? mtpModule) => mtpModule is { } m ? mtpLengths[m] : Length;
+
+    internal void Advance(int? mtpModule, int tokens)
+    {
+        if (mtpModule is { } m)
+            mtpLengths[m] += tokens;
+        else
+            Length += tokens;
+    }
+
+    internal CachePages Pages(int layer) => pool.Pages(layer, table);
+}

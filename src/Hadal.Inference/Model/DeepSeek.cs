@@ -1,0 +1,191 @@
+using Hadal.Checkpoints;
+using Hadal.Checkpoints.Config;
+using Hadal.Inference.Cache;
+using Hadal.Numerics;
+using Hadal.Numerics.Kernels;
+
+namespace Hadal.Inference.Model;
+
+/// <summary>
+/// A model of the DeepSeek family: embedding, layers, final norm, head, and the MTP modules where the file has them. It holds views of the checkpoint's
+/// memory and nothing that changes, so any number of callers may use it at once, each with a <see cref="ForwardContext"/> of its own.
+/// The checkpoint must outlive it.
+/// </summary>
+/// <remarks>T tokens, D hidden, V vocabulary.</remarks>
+public sealed class DeepSeek
+{
+    private readonly WeightMatrix embedding;
+    private readonly TransformerLayer[] layers;
+    private readonly float[] finalNorm;
+    private readonly WeightMatrix head;
+    private readonly MultiTokenPrediction[] mtp;
+    private readonly RotaryEmbedding rotary;
+
+    /// <summary>Finds every weight of the model and checks its shape.</summary>
+    /// <param name="checkpoint">Open checkpoint.</param>
+    /// <param name="dropMtp">Whether to leave the MTP modules out; the main model is the same bit for bit.</param>
+    /// <param name="progress">Told the fraction of layers done.</param>
+    /// <exception cref="InvalidDataException">A tensor is missing or has another shape; file, tensor, expected and found are named.</exception>
+    public DeepSeek(Checkpoint checkpoint, bool dropMtp = false, IProgress<double>? progress = null)
+    {
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        Config = checkpoint.Config;
+        var root = new Weights(checkpoint, string.Empty);
+        embedding = root.Matrix("model.embed_tokens", Config.VocabSize, Config.HiddenSize);
+        head = Config.TieWordEmbeddings ? embedding : root.Matrix("lm_head", Config.VocabSize, Config.HiddenSize);
+        finalNorm = root.Norm("model.norm", Config.HiddenSize);
+        rotary = Positions.Rotary(Config);
+        mtp = new MultiTokenPrediction[dropMtp ? 0 : Config.NumNextnPredictLayers];
+        layers = new TransformerLayer[Config.NumHiddenLayers];
+        for (var i = 0; i < layers.Length + mtp.Length; i++)
+        {
+            var weights = root.Below($"model.layers.{i}");
+            if (i < layers.Length)
+                layers[i] = new TransformerLayer(weights, i);
+            else
+                mtp[i - layers.Length] = new MultiTokenPrediction(weights, i);
+            progress?.Report((i + 1.0) / (layers.Length + mtp.Length));
+        }
+    }
+
+    /// <summary>What the model is.</summary>
+    public ModelConfig Config { get; }
+
+    /// <summary>MTP modules that can be run.</summary>
+    public int MtpModules => mtp.Length;
+
+    /// <summary>
+    /// Processes a batch and appends it to the caches of its sequences.
+    /// </summary>
+    /// <param name="batch">Runs of tokens; ids are checked.</param>
+    /// <param name="context">Threads, scratch, options; results stay valid until its next use.</param>
+    /// <returns>Logits [rows asked for, V] and states.</returns>
+    /// <exception cref="ArgumentException">A token id is outside the vocabulary, or the batch is empty.</exception>
+    /// <exception cref="ContextOverflowException">A sequence would grow beyond the model's context.</exception>
+    /// <exception cref="CacheFullException">The pool has no page left; the caches are as before.</exception>
+    public ForwardResult Forward(ForwardBatch batch, ForwardContext context)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        ArgumentNullException.ThrowIfNull(context);
+        Prepare(batch);
+        var tokens = batch.TokenCount;
+        var hidden = context.Scratch.Take(Slot.Hidden, (long)tokens * Config.HiddenSize);
+        Embed(embedding, batch.Tokens, hidden);
+        context.Probe?.Tensor("embed", -1, hidden);
+        var angles = new RotaryAngles(rotary, batch, context.Scratch);
+        foreach (var layer in layers)
+            layer.Forward(hidden, batch, angles, context);
+        var normed = context.Scratch.Take(Slot.FinalNormed, hidden.Length);
+        RmsNorm.Apply(hidden, finalNorm, normed, Config.RmsNormEps);
+        context.Probe?.Tensor("normed", -1, normed);
+        var logits = Logits(head, normed, batch, context);
+        batch.Advance();
+        return new ForwardResult(logits, hidden, normed);
+    }
+
+    /// <summary>
+    /// Runs one MTP module over the positions that follow what its own cache rows cover: row i predicts the token after the next one.
+    /// </summary>
+    /// <param name="module">0-based MTP module.</param>
+    /// <param name="batch">The token after each position (t_{i+1}).</param>
+    /// <param name="state">[T, D]: of the main model (before or after the final norm, as <see cref="ForwardOptions.MtpInput"/> says) or of the module before.</param>
+    /// <param name="context">Threads, scratch, options.</param>
+    /// <returns>Logits, the block's output and its normed form.</returns>
+    public ForwardResult ForwardMtp(int module, ForwardBatch batch, ReadOnlySpan<float> state, ForwardContext context)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        ArgumentNullException.ThrowIfNull(context);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)module, (uint)mtp.Length, nameof(module));
+        if (state.Length != (long)batch.TokenCount * Config.HiddenSize)
+            throw new ArgumentException($"{batch.TokenCount} tokens need a state of [{batch.TokenCount}, {Config.HiddenSize}], but it has {state.Length} values");
+        Prepare(batch, module);
+        var m = mtp[module];
+        var count = (long)batch.TokenCount * Config.HiddenSize;
+        var embedded = context.Scratch.Take(Slot.Residual, count);
+        Embed(m.Embedding.IsEmpty ? embedding : m.Embedding, batch.Tokens, embedded);
+        var output = context.Scratch.Take(Slot.MtpHidden, count);
+        var normed = context.Scratch.Take(Slot.FinalHidden, count);
+        var angles = new RotaryAngles(rotary, batch, context.Scratch);
+        m.Forward(embedded, state, output, normed, batch, angles, context);
+        var logits = Logits(m.Head.IsEmpty ? head : m.Head, normed, batch, context);
+        batch.Advance(module);
+        return new ForwardResult(logits, output, normed);
+    }
+
+    /// <summary>Runs one layer of the main model on a residual stream given from outside, for verification layer by layer.</summary>
+    internal void ForwardLayer(int layer, Span<float> hidden, ForwardBatch batch, ForwardContext context)
+    {
+        Prepare(batch);
+        layers[layer].Forward(hidden, batch, new RotaryAngles(rotary, batch, context.Scratch), context);
+    }
+
+    private static void Embed(WeightMatrix table, ReadOnlySpan<int> tokens, Span<float> target)
+    {
+        for (var t = 0; t < tokens.Length; t++)
+            table.DecodeRow(tokens[t], target.Slice(t * table.Cols, table.Cols));
+    }
+
+    private void Prepare(ForwardBatch batch, int? mtpModule = null)
+    {
+        if (batch.TokenCount == 0)
+            throw new ArgumentException("the batch is empty", nameof(batch));
+        foreach (var token in batch.Tokens)
+        {
+            if ((uint)token >= (uint)Config.VocabSize)
+                throw new ArgumentException($"token id {token} is outside the vocabulary of {Config.VocabSize}", nameof(batch));
+        }
+
+        batch.Place(mtpModule);
+        foreach (var segment in batch.Segments)
+        {
+            if (segment.First + segment.Count > Config.MaxPositionEmbeddings)
+                throw new ContextOverflowException(segment.First + segment.Count, Config.MaxPositionEmbeddings);
+        }
+
+        foreach (var segment in batch.Segments)
+            segment.Cache.Reserve(segment.First + segment.Count);
+    }
+
+    private Span<float> Logits(WeightMatrix head, ReadOnlySpan<float> normed, ForwardBatch batch, ForwardContext context)
+    {
+        var rows = batch.LogitRowSpan;
+        if (rows.IsEmpty)
+            return default;
+        var width = Config.HiddenSize;
+        var input = context.Scratch.Take(Slot.LogitInput, (long)rows.Length * width);
+        for (var i = 0; i < rows.Length; i++)
+            normed.Slice(rows[i] * width, width).CopyTo(input[(i * width)..]);
+        var logits = context.Scratch.Take(Slot.Logits, (long)rows.Length * Config.VocabSize);
+        MatMul.Multiply(head, input, logits, rows.Length, context.Threads);
+        return logits;
+    }
+}
+
+/// <summary>What a forward pass leaves behind; views of the context's scratch memory, valid until its next use.</summary>
+/// <param name="logits">[rows asked for, V].</param>
+/// <param name="hidden">[T, D] before the last norm.</param>
+/// <param name="normed">[T, D] after it.</param>
+public readonly ref struct ForwardResult(Span<float> logits, Span<float> hidden, Span<float> normed)
+{
+    /// <summary>[rows asked for, V].</summary>
+    public Span<float> Logits { get; } = logits;
+
+    /// <summary>[T, D]: the residual stream before the last norm.</summary>
+    public Span<float> Hidden { get; } = hidden;
+
+    /// <summary>[T, D]: after the last norm, the input of the head.</summary>
+    public Span<float> Normed { get; } = normed;
+}
+
+/// <summary>A sequence would grow beyond the context of its model or cache.</summary>
+/// <param name="required">Tokens needed.</param>
+/// <param name="available">Tokens possible.</param>
+public sealed class ContextOverflowException(int required, int available)
+    : Exception($"the sequence would have {required} tokens, but the context holds {available}")
+{
+    /// <summary>Tokens needed.</summary>
+    public int Required { get; } = required;
+
+    /// <summary>Tokens possible.</summary>
+    public int Available { get; } = available;
+}

@@ -1,0 +1,101 @@
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Inference.Model;
+
+/// <summary>Named working memory of a forward pass; see <see cref="ForwardScratch"/>.</summary>
+internal enum Slot
+{
+    Hidden,
+    Residual,
+    Normed,
+    FinalHidden,
+    FinalNormed,
+    QueryLatent,
+    Query,
+    KeyValue,
+    AttentionHeads,
+    BlockOutput,
+    Gate,
+    Up,
+    RouterScores,
+    RoutedWeights,
+    ExpertInput,
+    ExpertOutput,
+    ExpertGate,
+    ExpertUp,
+    ExpertDown,
+    Cos,
+    Sin,
+    Codes,
+    CodeScales,
+    MtpConcat,
+    MtpHidden,
+    LogitInput,
+    Logits,
+    Count,
+}
+
+/// <summary>Working memory that grows to the largest batch seen and is then used again and again, so that steady decoding allocates nothing.</summary>
+public sealed class ForwardScratch
+{
+    private readonly float[][] buffers = Enumerable.Repeat(Array.Empty<float>(), (int)Slot.Count).ToArray();
+    private int[] integers = [];
+
+    /// <summary>The memory of a slot; what it held is lost when it grows.</summary>
+    internal Span<float> Take(Slot slot, long count)
+    {
+        ref var buffer = ref buffers[(int)slot];
+        if (buffer.Length < count)
+            buffer = GC.AllocateUninitializedArray<float>(checked((int)Math.Max(count, Math.Min(2L * buffer.Length, Array.MaxLength))));
+        return buffer.AsSpan(0, (int)count);
+    }
+
+    internal Span<int> TakeIntegers(int count)
+    {
+        if (integers.Length < count)
+            integers = new int[Math.Max(count, 2 * integers.Length)];
+        return integers.AsSpan(0, count);
+    }
+}
+
+/// <summary>What a forward pass works with, besides weights and caches. Belongs to one caller at a time.</summary>
+public sealed class ForwardContext
+{
+    /// <summary>Brings together a thread pool, fresh scratch memory and options.</summary>
+    /// <param name="threads">Pool for the kernels; may be shared.</param>
+    /// <param name="options">Arithmetic choices; null for the defaults.</param>
+    /// <param name="probe">Receives intermediate results; null for none.</param>
+    public ForwardContext(KernelThreads threads, ForwardOptions? options = null, IForwardProbe? probe = null)
+    {
+        Threads = threads;
+        Options = options ?? new ForwardOptions();
+        Probe = probe;
+    }
+
+    /// <summary>Pool for the kernels.</summary>
+    public KernelThreads Threads { get; }
+
+    /// <summary>Arithmetic choices.</summary>
+    public ForwardOptions Options { get; }
+
+    /// <summary>Receives intermediate results, or null.</summary>
+    public IForwardProbe? Probe { get; }
+
+    internal ForwardScratch Scratch { get; } = new();
+}
+
+/// <summary>Sees intermediate results of a forward pass, for verification. Called on the thread of the pass; spans are valid during the call only.</summary>
+public interface IForwardProbe
+{
+    /// <summary>A tensor was computed.</summary>
+    /// <param name="name">One of embed, attn_out, ffn_out, hidden, normed, and for MTP modules eh.</param>
+    /// <param name="layer">Layer number; -1 where it belongs to none.</param>
+    /// <param name="values">[T, D].</param>
+    void Tensor(string name, int layer, ReadOnlySpan<float> values);
+
+    /// <summary>Experts were chosen.</summary>
+    /// <param name="layer">Layer number.</param>
+    /// <param name="ids">[T, K], in descending order of selection score.</param>
+    /// <param name="weights">[T, K], as they multiply the experts' outputs.</param>
+    void Routing(int layer, ReadOnlySpan<int> ids, ReadOnlySpan<float> weights);
+}

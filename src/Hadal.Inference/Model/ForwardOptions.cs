@@ -1,0 +1,46 @@
+namespace Hadal.Inference.Model;
+
+/// <summary>The order of operations of latent attention; both compute the same function.</summary>
+public enum AttentionForm
+{
+    /// <summary>Queries are carried into the latent space and the cache is read as it is (DeepSeek-V2 report section 2.1.2). The default.</summary>
+    Absorb,
+
+    /// <summary>Keys and values are expanded from the latents, as in training.</summary>
+    Naive,
+}
+
+/// <summary>What the linear layers multiply with.</summary>
+public enum ActivationPrecision
+{
+    /// <summary>Float32 activations with exactly decoded weights. The default.</summary>
+    F32,
+
+    /// <summary>
+    /// W8A8: the input of every FP8 linear is quantised to E4M3 in tiles of 1x128 (DeepSeek-V3 report section 3.3.2), as DeepSeek's own inference code does on a GPU.
+    /// </summary>
+    Fp8,
+}
+
+/// <summary>Which state of the main model the first MTP module receives; published sources differ.</summary>
+public enum MtpInput
+{
+    /// <summary>After the final norm, as vLLM and SGLang do. The default.</summary>
+    AfterFinalNorm,
+
+    /// <summary>The residual stream before the final norm, as equation 21 of the DeepSeek-V3 report can be read and torchtitan does.</summary>
+    BeforeFinalNorm,
+}
+
+/// <summary>Choices that change the arithmetic of a forward pass, but not the function it approximates.</summary>
+public sealed record ForwardOptions
+{
+    /// <summary>Form of latent attention.</summary>
+    public AttentionForm Attention { get; init; }
+
+    /// <summary>Precision of activations in linear layers.</summary>
+    public ActivationPrecision Activations { get; init; }
+
+    /// <summary>Input state of the first MTP module.</summary>
+    public MtpInput MtpInput { get; init; }
+}

@@ -1,0 +1,114 @@
+using Hadal.Numerics.Formats;
+using Hadal.Numerics.Kernels;
+
+namespace Hadal.Inference.Model;
+
+/// <summary>
+/// Multi-head latent attention (MLA): keys and values are up-projections of one small latent per token, which is all that is cached, beside one rotary key
+/// shared by all heads. DeepSeek-V2 report section 2.1 and appendix C; DeepSeek-V3 report equations 1-11.
+/// </summary>
+/// <remarks>
+/// T tokens, D hidden, H heads, Q q_lora_rank, C kv_lora_rank, N qk_nope, R qk_rope, U v_head_dim.
+/// Query heads are [nope (N) | rope (R)], the compressed row is [c_kv (C) | k_rope (R)], kv_b_proj is per head [k_nope (N) | v (U)].
+/// </remarks>
+internal sealed class LatentAttention : IAttention
+{
+    private readonly LatentAttentionShape shape;
+    private readonly double epsilon;
+    private readonly Linear? queryDown;
+    private readonly float[] queryNorm = [];
+    private readonly Linear queryUp;
+    private readonly Linear keyValueDown;
+    private readonly float[] keyValueNorm;
+    private readonly KeyValueUp keyValueUp;
+    private readonly ScaleKind? upScales;
+    private readonly Linear output;
+
+    public LatentAttention(Weights weights)
+    {
+        var config = weights.Config;
+        shape = new LatentAttentionShape(
+            config.NumAttentionHeads, config.QkNopeHeadDim, config.QkRopeHeadDim, config.KvLoraRank, config.VHeadDim, Positions.SoftmaxScale(config));
+        epsilon = config.RmsNormEps;
+        var (h, n, r, c, u, _) = shape;
+        if (config.QLoraRank is { } q)
+        {
+            queryDown = weights.Linear("q_a_proj", q, config.HiddenSize);
+            queryNorm = weights.Norm("q_a_layernorm", q);
+            queryUp = weights.Linear("q_b_proj", h * (n + r), q);
+        }
+        else
+        {
+            queryUp = weights.Linear("q_proj", h * (n + r), config.HiddenSize);
+        }
+
+        keyValueDown = weights.Linear("kv_a_proj_with_mqa", c + r, config.HiddenSize);
+        keyValueNorm = weights.Norm("kv_a_layernorm", c);
+        if (weights.Contains("k_b_proj"))
+        {
+            keyValueUp = KeyValueUp.Split(weights.Matrix("k_b_proj", h * c, n), weights.Matrix("v_b_proj", h * u, c), c, u);
+        }
+        else
+        {
+            var up = weights.Matrix("kv_b_proj", h * (n + u), c);
+            keyValueUp = KeyValueUp.Shared(up, n, u);
+            upScales = up.Format == WeightFormat.F8_E4M3 ? weights.ActivationScales : null;
+        }
+
+        output = weights.Linear("o_proj", config.HiddenSize, h * u);
+    }
+
+    /// <inheritdoc/>
+    public void Forward(ReadOnlySpan<float> x, Span<float> output, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
+    {
+        var (h, n, r, c, u, _) = shape;
+        var tokens = batch.TokenCount;
+        var scratch = context.Scratch;
+
+        var query_THNR = scratch.Take(Slot.Query, (long)tokens * h * (n + r));
+        var queryInput = x;
+        if (queryDown is { } down)
+        {
+            var latent_TQ = scratch.Take(Slot.QueryLatent, (long)tokens * down.Outputs);
+            down.Apply(x, latent_TQ, tokens, context);
+            RmsNorm.Apply(latent_TQ, queryNorm, latent_TQ, epsilon);
+            queryInput = latent_TQ;
+        }
+
+        queryUp.Apply(queryInput, query_THNR, tokens, context);
+
+        var row_TCR = scratch.Take(Slot.KeyValue, (long)tokens * (c + r));
+        keyValueDown.Apply(x, row_TCR, tokens, context);
+        for (var t = 0; t < tokens; t++)
+        {
+            var row = row_TCR.Slice(t * (c + r), c + r);
+            RmsNorm.Apply(row[..c], keyValueNorm, row[..c], epsilon);
+            angles.Rotate(row[c..], t);
+            for (var head = 0; head < h; head++)
+                angles.Rotate(query_THNR.Slice((((t * h) + head) * (n + r)) + n, r), t);
+        }
+
+        var heads_THU = scratch.Take(Slot.AttentionHeads, (long)tokens * h * u);
+        foreach (var segment in batch.Segments)
+        {
+            var cache = segment.Cache.Pages(layer);
+            var first = segment.First;
+            for (var i = 0; i < segment.Count; i++)
+                cache.Write(first + i, row_TCR.Slice((segment.Start + i) * (c + r), c + r));
+            var query = query_THNR.Slice(segment.Start * h * (n + r), segment.Count * h * (n + r));
+            var heads = heads_THU.Slice(segment.Start * h * u, segment.Count * h * u);
+            if (context.Options.Attention == AttentionForm.Absorb)
+            {
+                AttentionKernel.Absorbed(shape, query, keyValueUp, cache, first, heads, segment.Count, context.Threads);
+            }
+            else
+            {
+                // The official code quantises the input of kv_b_proj in the naive form and dequantises the weight in the absorbed one.
+                var quantized = context.Options.Activations == ActivationPrecision.Fp8 ? upScales : null;
+                AttentionKernel.Naive(shape, query, keyValueUp, quantized, cache, first, heads, segment.Count, context.Threads);
+            }
+        }
+
+        this.output.Apply(heads_THU, output, tokens, context);
+    }
+}

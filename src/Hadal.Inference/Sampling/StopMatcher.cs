@@ -1,0 +1,68 @@
+using System.Text;
+
+namespace Hadal.Inference.Sampling;
+
+/// <summary>
+/// Looks for stop strings in text that arrives in pieces. Text that may yet turn out to be the beginning of a stop string is held back, so that no part
+/// of one is ever shown.
+/// </summary>
+public sealed class StopMatcher
+{
+    private readonly string[] stops;
+    private readonly StringBuilder held = new();
+
+    /// <summary>Looks for any of these strings.</summary>
+    /// <exception cref="ArgumentException">One of them is empty.</exception>
+    public StopMatcher(IEnumerable<string> stops)
+    {
+        this.stops = stops.ToArray();
+        if (Array.Exists(this.stops, string.IsNullOrEmpty))
+            throw new ArgumentException("a stop string is empty", nameof(stops));
+    }
+
+    /// <summary>Whether a stop string was found; everything after it is dropped.</summary>
+    public bool Stopped { get; private set; }
+
+    /// <summary>Takes a piece of text and gives what may be shown.</summary>
+    public string Push(string piece)
+    {
+        if (Stopped)
+            return string.Empty;
+        if (stops.Length == 0)
+            return piece;
+        held.Append(piece);
+        var text = held.ToString();
+        var first = stops.Select(s => text.IndexOf(s, StringComparison.Ordinal)).Where(i => i >= 0).DefaultIfEmpty(-1).Min();
+        if (first >= 0)
+        {
+            Stopped = true;
+            held.Clear();
+            return text[..first];
+        }
+
+        var keep = stops.Max(s => OverlapLength(text, s));
+        held.Clear();
+        held.Append(text, text.Length - keep, keep);
+        return text[..^keep];
+    }
+
+    /// <summary>The text still held back, when no more will come.</summary>
+    public string Flush()
+    {
+        var text = held.ToString();
+        held.Clear();
+        return text;
+    }
+
+    // Length of the longest end of text that is a proper beginning of stop.
+    private static int OverlapLength(string text, string stop)
+    {
+        for (var n = Math.Min(text.Length, stop.Length - 1); n > 0; n--)
+        {
+            if (text.AsSpan(text.Length - n).SequenceEqual(stop.AsSpan(0, n)))
+                return n;
+        }
+
+        return 0;
+    }
+}

@@ -1,0 +1,224 @@
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Numerics.Kernels;
+
+/// <summary>Shapes of latent attention, spelled as the letters of docs/SHAPES.md.</summary>
+/// <param name="H">Heads.</param>
+/// <param name="N">qk_nope_head_dim.</param>
+/// <param name="R">qk_rope_head_dim.</param>
+/// <param name="C">kv_lora_rank.</param>
+/// <param name="U">v_head_dim.</param>
+/// <param name="Scale">Softmax scale.</param>
+public readonly record struct LatentAttentionShape(int H, int N, int R, int C, int U, float Scale);
+
+/// <summary>
+/// Causal attention over paged caches, one sequence at a time. A token's result depends on that token's query and on the rows before it, never on how many
+/// tokens are processed together: scores of one (token, head) are computed for all earlier rows, normalised once, and summed in rising row order.
+/// </summary>
+/// <remarks>Shape letters: T new tokens, L cached rows (the new ones included), H heads, N nope, R rope, C latent, U value, G key/value heads, A head width.</remarks>
+public static unsafe class AttentionKernel
+{
+    private const int TokenTile = 16;
+
+    /// <summary>
+    /// Latent attention in absorbed form (DeepSeek-V2 report section 2.1.2): queries are carried into the latent space, so that the cache is read as it is.
+    /// out[t, h] = W_UV[h] sum_l softmax_l(scale * (W_UK[h]^T q_nope[t, h] . c[l] + q_rope[t, h] . k[l])) c[l].
+    /// </summary>
+    /// <param name="shape">H, N, R, C, U and the softmax scale.</param>
+    /// <param name="query">[T, H, N + R], rotary part turned.</param>
+    /// <param name="up">W_UK and W_UV.</param>
+    /// <param name="cache">Rows [c (C) | k (R)], the T new ones already written.</param>
+    /// <param name="firstPosition">Row of the first new token.</param>
+    /// <param name="output">[T, H, U].</param>
+    /// <param name="tokens">T.</param>
+    /// <param name="threads">Pool to run on.</param>
+    public static void Absorbed(
+        in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, CachePages cache, int firstPosition, Span<float> output, int tokens, KernelThreads threads)
+    {
+        Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, cache.Width, shape.C + shape.R);
+        fixed (float* q = query, o = output)
+        {
+            var tiles = (tokens + TokenTile - 1) / TokenTile;
+            threads.Run(shape.H * tiles, 1, new AbsorbedJob(shape, q, up, cache, firstPosition, o, tokens, threads));
+        }
+    }
+
+    /// <summary>
+    /// Attention over full keys and values held in the cache (grouped-query attention; with G = H, multi-head): query head h uses key/value head h * G / H.
+    /// </summary>
+    /// <param name="query">[T, H, A], turned.</param>
+    /// <param name="heads">H.</param>
+    /// <param name="keyValueHeads">G, a divisor of H.</param>
+    /// <param name="headDim">A.</param>
+    /// <param name="scale">Softmax scale.</param>
+    /// <param name="cache">Rows [G, A] keys, then [G, A] values, the T new ones already written.</param>
+    /// <param name="firstPosition">Row of the first new token.</param>
+    /// <param name="output">[T, H, A].</param>
+    /// <param name="tokens">T.</param>
+    /// <param name="threads">Pool to run on.</param>
+    public static void GroupedQuery(
+        ReadOnlySpan<float> query, int heads, int keyValueHeads, int headDim, float scale, CachePages cache, int firstPosition, Span<float> output, int tokens, KernelThreads threads)
+    {
+        Check(query.Length, (long)tokens * heads * headDim, output.Length, (long)tokens * heads * headDim, cache.Width, 2 * keyValueHeads * headDim);
+        fixed (float* q = query, o = output)
+            threads.Run(heads * tokens, 1, new GroupedQueryJob(q, heads, keyValueHeads, headDim, scale, cache, firstPosition, o, threads));
+    }
+
+    /// <summary>
+    /// Latent attention in naive form: keys and values of all rows are expanded head by head from the latents. Same mathematics as <see cref="Absorbed"/>,
+    /// other order of operations; used where the official code's naive reading is asked for.
+    /// </summary>
+    /// <param name="shape">H, N, R, C, U and the softmax scale.</param>
+    /// <param name="query">[T, H, N + R], rotary part turned.</param>
+    /// <param name="up">W_UK and W_UV.</param>
+    /// <param name="fp8Scales">Null for float32 activations; else the latents are quantised before they are expanded (W8A8), with scales of that kind.</param>
+    /// <param name="cache">Rows [c (C) | k (R)], the T new ones already written.</param>
+    /// <param name="firstPosition">Row of the first new token.</param>
+    /// <param name="output">[T, H, U].</param>
+    /// <param name="tokens">T.</param>
+    /// <param name="threads">Pool to run on.</param>
+    public static void Naive(
+        in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, ScaleKind? fp8Scales, CachePages cache, int firstPosition, Span<float> output, int tokens, KernelThreads threads)
+    {
+        Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, cache.Width, shape.C + shape.R);
+        fixed (float* q = query, o = output)
+            threads.Run(shape.H, 1, new NaiveJob(shape, q, up, fp8Scales, cache, firstPosition, o, tokens, threads));
+    }
+
+    private static void Check(long query, long queryExpected, long output, long outputExpected, int width, int widthExpected)
+    {
+        if (query != queryExpected || output != outputExpected || width != widthExpected)
+            throw new ArgumentException($"query of {query} values (expected {queryExpected}), output of {output} (expected {outputExpected}), cache rows of {width} (expected {widthExpected})");
+    }
+
+    // MatMul uses the worker's first scratch inside these jobs, so they keep theirs in the second.
+    private static float* JobScratch(KernelThreads threads, int worker, long values) => (float*)threads.JobScratch(worker, values * sizeof(float));
+
+    private readonly struct AbsorbedJob(
+        LatentAttentionShape shape, float* query, KeyValueUp up, CachePages cache, int firstPosition, float* output, int tokens, KernelThreads threads) : IKernelJob
+    {
+        public void Invoke(int start, int end, int worker)
+        {
+            var (h, n, r, c, u, scale) = shape;
+            var width = c + r;
+            var length = firstPosition + tokens;
+            var q_TW = JobScratch(threads, worker, ((long)TokenTile * (width + c)) + length);
+            var o_TC = q_TW + (TokenTile * width);
+            var scores_L = o_TC + (TokenTile * c);
+            var queryStride = h * (n + r);
+            for (var item = start; item < end; item++)
+            {
+                var head = item % h;
+                var t0 = item / h * TokenTile;
+                var count = Math.Min(TokenTile, tokens - t0);
+                var q = query + ((long)t0 * queryStride) + (head * (n + r));
+                up.AbsorbQuery(head, q, queryStride, q_TW, width, count, threads, worker);
+                for (var t = 0; t < count; t++)
+                {
+                    var row = q_TW + ((long)t * width);
+                    new ReadOnlySpan<float>(q + ((long)t * queryStride) + n, r).CopyTo(new Span<float>(row + c, r));
+                    var visible = firstPosition + t0 + t + 1;
+                    var qSpan = new ReadOnlySpan<float>(row, width);
+                    for (var l = 0; l < visible; l++)
+                        scores_L[l] = scale * DotProduct.Dot(qSpan, new ReadOnlySpan<float>(cache.Row(l), width));
+                    Softmax.InPlace(new Span<float>(scores_L, visible));
+                    var o = o_TC + ((long)t * c);
+                    new Span<float>(o, c).Clear();
+                    for (var l = 0; l < visible; l++)
+                        MatMul.AddScaled(cache.Row(l), scores_L[l], o, c);
+                }
+
+                MatMul.MultiplyOnWorker(up.Value(head), o_TC, c, output + ((((long)t0 * h) + head) * u), h * u, count, threads, worker);
+            }
+        }
+    }
+
+    private readonly struct GroupedQueryJob(
+        float* query, int heads, int keyValueHeads, int headDim, float scale, CachePages cache, int firstPosition, float* output, KernelThreads threads) : IKernelJob
+    {
+        public void Invoke(int start, int end, int worker)
+        {
+            for (var item = start; item < end; item++)
+            {
+                var t = item / heads;
+                var head = item % heads;
+                var offset = head * keyValueHeads / heads * headDim;
+                var visible = firstPosition + t + 1;
+                var scores_L = JobScratch(threads, worker, visible);
+                var q = new ReadOnlySpan<float>(query + ((long)item * headDim), headDim);
+                for (var l = 0; l < visible; l++)
+                    scores_L[l] = scale * DotProduct.Dot(q, new ReadOnlySpan<float>(cache.Row(l) + offset, headDim));
+                Softmax.InPlace(new Span<float>(scores_L, visible));
+                var o = output + ((long)item * headDim);
+                new Span<float>(o, headDim).Clear();
+                for (var l = 0; l < visible; l++)
+                    MatMul.AddScaled(cache.Row(l) + (keyValueHeads * headDim) + offset, scores_L[l], o, headDim);
+            }
+        }
+    }
+
+    private readonly struct NaiveJob(
+        LatentAttentionShape shape, float* query, KeyValueUp up, ScaleKind? fp8Scales, CachePages cache, int firstPosition, float* output, int tokens, KernelThreads threads) : IKernelJob
+    {
+        public void Invoke(int start, int end, int worker)
+        {
+            var (h, n, r, c, u, scale) = shape;
+            var length = firstPosition + tokens;
+            var scaleColumns = (c + WeightMatrix.ScaleBlock - 1) / WeightMatrix.ScaleBlock;
+            var key_LN = JobScratch(threads, worker, ((long)length * (n + u + 1)) + ((long)cache.PageTokens * (c + scaleColumns)));
+            var value_LU = key_LN + ((long)length * n);
+            var scores_L = value_LU + ((long)length * u);
+            var codes = scores_L + length;
+            for (var head = start; head < end; head++)
+            {
+                // A page's rows are contiguous, so each page is one product.
+                for (var l = 0; l < length; l += cache.PageTokens)
+                {
+                    var rows = Math.Min(cache.PageTokens, length - l);
+                    Expand(head, cache.Row(l), rows, cache.Width, key_LN + ((long)l * n), value_LU + ((long)l * u), codes, worker);
+                }
+
+                for (var t = 0; t < tokens; t++)
+                {
+                    var q = query + ((((long)t * h) + head) * (n + r));
+                    var visible = firstPosition + t + 1;
+                    var qNope = new ReadOnlySpan<float>(q, n);
+                    var qRope = new ReadOnlySpan<float>(q + n, r);
+                    for (var l = 0; l < visible; l++)
+                    {
+                        scores_L[l] = scale * (DotProduct.Dot(qNope, new ReadOnlySpan<float>(key_LN + ((long)l * n), n))
+                            + DotProduct.Dot(qRope, new ReadOnlySpan<float>(cache.Row(l) + c, r)));
+                    }
+
+                    Softmax.InPlace(new Span<float>(scores_L, visible));
+                    var o = output + ((((long)t * h) + head) * u);
+                    new Span<float>(o, u).Clear();
+                    for (var l = 0; l < visible; l++)
+                        MatMul.AddScaled(value_LU + ((long)l * u), scores_L[l], o, u);
+                }
+            }
+        }
+
+        private void Expand(int head, float* latent, int rows, int latentStride, float* keys, float* values, float* codes, int worker)
+        {
+            var (_, n, _, c, u, _) = shape;
+            if (fp8Scales is not { } kind)
+            {
+                up.ExpandKeys(head, latent, latentStride, keys, n, rows, threads, worker);
+                MatMul.MultiplyOnWorker(up.Value(head), latent, latentStride, values, u, rows, threads, worker);
+                return;
+            }
+
+            var scaleColumns = (c + WeightMatrix.ScaleBlock - 1) / WeightMatrix.ScaleBlock;
+            var scales = codes + ((long)rows * c);
+            for (var row = 0; row < rows; row++)
+            {
+                ActivationQuantization.QuantizeRow(
+                    new ReadOnlySpan<float>(latent + ((long)row * latentStride), c), new Span<float>(codes + ((long)row * c), c), new Span<float>(scales + ((long)row * scaleColumns), scaleColumns), kind);
+            }
+
+            Fp8MatMul.MultiplyOnWorker(up.Key(head), codes, c, scales, scaleColumns, keys, n, rows, threads, worker);
+            Fp8MatMul.MultiplyOnWorker(up.Value(head), codes, c, scales, scaleColumns, values, u, rows, threads, worker);
+        }
+    }
+}

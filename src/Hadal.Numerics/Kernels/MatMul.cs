@@ -1,0 +1,216 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using Hadal.Numerics.Formats;
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Numerics.Kernels;
+
+/// <summary>
+/// Products of float32 activations with weights in any format. Weights are decoded to float32 exactly and summed in the order of <see cref="DotProduct"/>,
+/// so the bits of a result are the same for one token or many, on any number of threads.
+/// </summary>
+/// <remarks>
+/// Shape letters: T tokens, K input channels (the weight's columns), M output channels (its rows).
+/// A few tokens: each weight row is decoded once into L1 and multiplied with every token. Many: tiles of 2 rows x 3 tokens keep 24 running sums in registers,
+/// and tokens are taken in tiles that stay in the L2 cache.
+/// </remarks>
+public static unsafe class MatMul
+{
+    // 2 rows x 3 tokens x 4 vectors of 16 = 24 registers of sums, 5 of operands.
+    private const int RowTile = 2;
+    private const int TokenTile = 3;
+    private const int CacheBytes = 512 * 1024;
+
+    /// <summary>y[t, m] = sum_k x[t, k] W[m, k].</summary>
+    /// <param name="weight">W [M, K].</param>
+    /// <param name="x">[T, K].</param>
+    /// <param name="y">[T, M], overwritten; must not overlap x.</param>
+    /// <param name="tokens">T.</param>
+    /// <param name="threads">Pool to run on.</param>
+    /// <exception cref="ArgumentException">The lengths do not fit the shapes.</exception>
+    public static void Multiply(WeightMatrix weight, ReadOnlySpan<float> x, Span<float> y, int tokens, KernelThreads threads)
+    {
+        if (tokens <= 0 || x.Length != (long)tokens * weight.Cols || y.Length != (long)tokens * weight.Rows)
+            throw new ArgumentException($"{tokens} tokens x W [{weight.Rows}, {weight.Cols}] need x of {(long)tokens * weight.Cols} and y of {(long)tokens * weight.Rows} values, but they have {x.Length} and {y.Length}");
+        fixed (float* px = x, py = y)
+        {
+            // A chunk must be worth the fork: about 16k multiply-adds.
+            var grain = (int)Math.Clamp((16384L / ((long)weight.Cols * tokens)) + 1, Math.Min(RowTile, weight.Rows), weight.Rows);
+            threads.Run(weight.Rows, grain, new RowsJob(weight, px, weight.Cols, py, weight.Rows, tokens, threads));
+        }
+    }
+
+    /// <summary>As <see cref="Multiply"/> on the calling worker alone, for use inside a job; x and y may be strided.</summary>
+    /// <param name="weight">W [M, K].</param>
+    /// <param name="x">[T, K], rows <paramref name="xStride"/> apart.</param>
+    /// <param name="xStride">Values from one token's input to the next.</param>
+    /// <param name="y">[T, M], rows <paramref name="yStride"/> apart.</param>
+    /// <param name="yStride">Values from one token's output to the next.</param>
+    /// <param name="tokens">T.</param>
+    /// <param name="threads">The pool whose job is running.</param>
+    /// <param name="worker">The worker number passed to the job.</param>
+    public static void MultiplyOnWorker(WeightMatrix weight, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker) =>
+        Rows(weight, 0, weight.Rows, x, xStride, y, yStride, tokens, threads, worker);
+
+    /// <summary>y[t, k] = sum_m x[t, m] W[m, k], summed in rising m by fused multiply-add; on the calling worker alone.</summary>
+    /// <param name="weight">W [M, K].</param>
+    /// <param name="x">[T, M], rows <paramref name="xStride"/> apart.</param>
+    /// <param name="xStride">Values from one token's input to the next.</param>
+    /// <param name="y">[T, K], rows <paramref name="yStride"/> apart, overwritten.</param>
+    /// <param name="yStride">Values from one token's output to the next.</param>
+    /// <param name="tokens">T.</param>
+    /// <param name="threads">The pool whose job is running.</param>
+    /// <param name="worker">The worker number passed to the job.</param>
+    public static void MultiplyTransposedOnWorker(WeightMatrix weight, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker)
+    {
+        var row = (float*)threads.Scratch(worker, (long)weight.Cols * sizeof(float));
+        var rowSpan = new Span<float>(row, weight.Cols);
+        for (var t = 0; t < tokens; t++)
+            new Span<float>(y + ((long)t * yStride), weight.Cols).Clear();
+        for (var m = 0; m < weight.Rows; m++)
+        {
+            weight.DecodeRow(m, rowSpan);
+            for (var t = 0; t < tokens; t++)
+                AddScaled(row, x[((long)t * xStride) + m], y + ((long)t * yStride), weight.Cols);
+        }
+    }
+
+    /// <summary>y[k] += factor * x[k] by fused multiply-add.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void AddScaled(float* x, float factor, float* y, int count)
+    {
+        var f = Vector512.Create(factor);
+        var k = 0;
+        for (; k <= count - 16; k += 16)
+            Vector512.FusedMultiplyAdd(Vector512.Load(x + k), f, Vector512.Load(y + k)).Store(y + k);
+        for (; k < count; k++)
+            y[k] = MathF.FusedMultiplyAdd(x[k], factor, y[k]);
+    }
+
+    private static void Rows(WeightMatrix weight, int start, int end, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker)
+    {
+        var cols = weight.Cols;
+        var padded = (cols + DotProduct.Lanes - 1) / DotProduct.Lanes * DotProduct.Lanes;
+        var tokenBlock = Math.Min(tokens, Math.Max(TokenTile, CacheBytes / sizeof(float) / padded / TokenTile * TokenTile));
+        var copyX = padded != cols;
+
+        // Scratch: 2 decoded rows, then (only when K is no multiple of 64) the tokens of a tile, padded with zeros.
+        var panel = (float*)threads.Scratch(worker, (RowTile + (copyX ? (long)tokenBlock : 0)) * padded * sizeof(float));
+        var xTile = panel + (RowTile * padded);
+        var direct = weight.Format == WeightFormat.F32 && !copyX;
+        for (var r = 0; r < RowTile; r++)
+            new Span<float>(panel + ((long)r * padded) + cols, padded - cols).Clear();
+
+        for (var t0 = 0; t0 < tokens; t0 += tokenBlock)
+        {
+            var count = Math.Min(tokenBlock, tokens - t0);
+            var xs = x + ((long)t0 * xStride);
+            var stride = xStride;
+            if (copyX)
+            {
+                for (var t = 0; t < count; t++)
+                {
+                    var target = new Span<float>(xTile + ((long)t * padded), padded);
+                    new ReadOnlySpan<float>(xs + ((long)t * xStride), cols).CopyTo(target);
+                    target[cols..].Clear();
+                }
+
+                xs = xTile;
+                stride = padded;
+            }
+
+            for (var m = start; m < end; m += RowTile)
+            {
+                var rows = Math.Min(RowTile, end - m);
+                var w = panel;
+                var wStride = padded;
+                if (direct)
+                {
+                    w = (float*)(weight.Data + (m * weight.RowBytes));
+                    wStride = cols;
+                }
+                else
+                {
+                    for (var r = 0; r < rows; r++)
+                        weight.DecodeRow(m + r, new Span<float>(panel + ((long)r * padded), cols));
+                }
+
+                var ys = y + ((long)t0 * yStride) + m;
+                var t = 0;
+                if (rows == RowTile)
+                {
+                    for (; t <= count - TokenTile; t += TokenTile)
+                        Tile2x3(w, w + wStride, xs + ((long)t * stride), stride, padded, ys + ((long)t * yStride), yStride);
+                }
+
+                for (; t < count; t++)
+                {
+                    for (var r = 0; r < rows; r++)
+                        ys[((long)t * yStride) + r] = Tile1x1(w + ((long)r * wStride), xs + ((long)t * stride), padded);
+                }
+            }
+        }
+    }
+
+    private static float Tile1x1(float* w, float* x, int cols)
+    {
+        Vector512<float> a = default, b = default, c = default, d = default;
+        for (var k = 0; k < cols; k += DotProduct.Lanes)
+        {
+            a = Vector512.FusedMultiplyAdd(Vector512.Load(w + k), Vector512.Load(x + k), a);
+            b = Vector512.FusedMultiplyAdd(Vector512.Load(w + k + 16), Vector512.Load(x + k + 16), b);
+            c = Vector512.FusedMultiplyAdd(Vector512.Load(w + k + 32), Vector512.Load(x + k + 32), c);
+            d = Vector512.FusedMultiplyAdd(Vector512.Load(w + k + 48), Vector512.Load(x + k + 48), d);
+        }
+
+        return DotProduct.Sum(a, b, c, d);
+    }
+
+    private static void Tile2x3(float* w0, float* w1, float* x, int xStride, int cols, float* y, int yStride)
+    {
+        var x1 = x + xStride;
+        var x2 = x1 + xStride;
+        Vector512<float> a00 = default, a01 = default, a02 = default, a10 = default, a11 = default, a12 = default;
+        Vector512<float> b00 = default, b01 = default, b02 = default, b10 = default, b11 = default, b12 = default;
+        Vector512<float> c00 = default, c01 = default, c02 = default, c10 = default, c11 = default, c12 = default;
+        Vector512<float> d00 = default, d01 = default, d02 = default, d10 = default, d11 = default, d12 = default;
+        for (var k = 0; k < cols; k += DotProduct.Lanes)
+        {
+            Step(w0 + k, w1 + k, x + k, x1 + k, x2 + k, ref a00, ref a01, ref a02, ref a10, ref a11, ref a12);
+            Step(w0 + k + 16, w1 + k + 16, x + k + 16, x1 + k + 16, x2 + k + 16, ref b00, ref b01, ref b02, ref b10, ref b11, ref b12);
+            Step(w0 + k + 32, w1 + k + 32, x + k + 32, x1 + k + 32, x2 + k + 32, ref c00, ref c01, ref c02, ref c10, ref c11, ref c12);
+            Step(w0 + k + 48, w1 + k + 48, x + k + 48, x1 + k + 48, x2 + k + 48, ref d00, ref d01, ref d02, ref d10, ref d11, ref d12);
+        }
+
+        y[0] = DotProduct.Sum(a00, b00, c00, d00);
+        y[1] = DotProduct.Sum(a10, b10, c10, d10);
+        y[yStride] = DotProduct.Sum(a01, b01, c01, d01);
+        y[yStride + 1] = DotProduct.Sum(a11, b11, c11, d11);
+        y[2 * (long)yStride] = DotProduct.Sum(a02, b02, c02, d02);
+        y[(2 * (long)yStride) + 1] = DotProduct.Sum(a12, b12, c12, d12);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Step(
+        float* w0, float* w1, float* x0, float* x1, float* x2,
+        ref Vector512<float> s00, ref Vector512<float> s01, ref Vector512<float> s02,
+        ref Vector512<float> s10, ref Vector512<float> s11, ref Vector512<float> s12)
+    {
+        var u = Vector512.Load(w0);
+        var v = Vector512.Load(w1);
+        var p = Vector512.Load(x0);
+        s00 = Vector512.FusedMultiplyAdd(u, p, s00);
+        s10 = Vector512.FusedMultiplyAdd(v, p, s10);
+        p = Vector512.Load(x1);
+        s01 = Vector512.FusedMultiplyAdd(u, p, s01);
+        s11 = Vector512.FusedMultiplyAdd(v, p, s11);
+        p = Vector512.Load(x2);
+        s02 = Vector512.FusedMultiplyAdd(u, p, s02);
+        s12 = Vector512.FusedMultiplyAdd(v, p, s12);
+    }
+
+    private readonly struct RowsJob(WeightMatrix weight, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads) : IKernelJob
+    {
+        public void Invoke(int start, int end, int worker) => Rows(weight, start, end, x, xStride, y, yStride, tokens, threads, worker);
+    }
+}

@@ -1,0 +1,43 @@
+using System.Numerics.Tensors;
+using System.Runtime.Intrinsics;
+
+namespace Hadal.Numerics.Kernels;
+
+/// <summary>Softmax that neither overflows nor depends on anything but its input.</summary>
+public static class Softmax
+{
+    /// <summary>x = exp(x - max) / sum(exp(x - max)), in place. Infinite inputs of negative sign become 0; at least one must be finite.</summary>
+    public static void InPlace(Span<float> x)
+    {
+        if (x.IsEmpty)
+            return;
+        var sum = ExpInPlace(x);
+        TensorPrimitives.Divide(x, sum, x);
+    }
+
+    /// <summary>x = exp(x - max), in place; returns the sum, added in the order of <see cref="DotProduct"/>.</summary>
+    internal static float ExpInPlace(Span<float> x)
+    {
+        TensorPrimitives.Subtract(x, TensorPrimitives.Max<float>(x), x);
+        TensorPrimitives.Exp(x, x);
+        return Sum(x);
+    }
+
+    private static float Sum(ReadOnlySpan<float> x)
+    {
+        Vector512<float> a = default, b = default, c = default, d = default;
+        var k = 0;
+        for (; k <= x.Length - DotProduct.Lanes; k += DotProduct.Lanes)
+        {
+            a += Vector512.Create(x.Slice(k, 16));
+            b += Vector512.Create(x.Slice(k + 16, 16));
+            c += Vector512.Create(x.Slice(k + 32, 16));
+            d += Vector512.Create(x.Slice(k + 48, 16));
+        }
+
+        var sum = DotProduct.Sum(a, b, c, d);
+        for (; k < x.Length; k++)
+            sum += x[k];
+        return sum;
+    }
+}

@@ -23,6 +23,19 @@ public sealed record TensorEntry(string Name, WeightFormat Format, IReadOnlyList
 /// </remarks>
 public abstract class Checkpoint : IDisposable
 {
+    /// <summary>Opens a model folder (config.json and safetensors) or a GGUF file.</summary>
+    /// <exception cref="IOException">It is not there or cannot be opened.</exception>
+    /// <exception cref="InvalidDataException">A file is wrong, or asks for what Hadal does not compute; the message names file, field or tensor, expected and found.</exception>
+    public static Checkpoint Open(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        if (Directory.Exists(path))
+            return Safetensors.SafetensorsCheckpoint.OpenFolder(path);
+        if (!File.Exists(path))
+            throw new FileNotFoundException($"{path}: expected a model folder or a .gguf file, found nothing");
+        throw new InvalidDataException($"{path}: expected a model folder or a .gguf file, found something else");
+    }
+
     /// <summary>The folder or file it was opened from.</summary>
     public abstract string Path { get; }
 

@@ -1,0 +1,51 @@
+namespace Hadal.Checkpoints.Files;
+
+/// <summary>
+/// A file in the making: written beside its place under another name, and renamed when it is complete, so that a crash, a full disk or a cancelled
+/// conversion never leaves half a file under the right name. Refuses to overwrite.
+/// </summary>
+internal sealed class NewFile : IDisposable
+{
+    private const int BufferBytes = 1 << 20;
+
+    private readonly string path;
+    private readonly string beside;
+    private bool complete;
+
+    /// <summary>Creates the file beside <paramref name="path"/>.</summary>
+    /// <exception cref="IOException">There is already something at <paramref name="path"/>, or the file cannot be created.</exception>
+    public NewFile(string path)
+    {
+        this.path = path;
+        beside = path + ".partial";
+        RefuseToOverwrite(path);
+        Stream = new FileStream(beside, FileMode.Create, FileAccess.ReadWrite, FileShare.None, BufferBytes);
+    }
+
+    /// <summary>Where to write.</summary>
+    public FileStream Stream { get; }
+
+    /// <summary>Throws when there is already a file or folder.</summary>
+    public static void RefuseToOverwrite(string path)
+    {
+        if (File.Exists(path) || Directory.Exists(path))
+            throw new IOException($"{path}: exists already; nothing is overwritten");
+    }
+
+    /// <summary>Writes out what is buffered and gives the file its name.</summary>
+    public void Complete()
+    {
+        Stream.Flush(flushToDisk: true);
+        Stream.Dispose();
+        File.Move(beside, path, overwrite: false);
+        complete = true;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Stream.Dispose();
+        if (!complete)
+            File.Delete(beside);
+    }
+}

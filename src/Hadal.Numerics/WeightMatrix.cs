@@ -38,6 +38,23 @@ public readonly unsafe struct WeightMatrix
             throw new ArgumentException($"{format} [{rows}, {cols}]: block scales belong to F8_E4M3 and to nothing else");
     }
 
+    /// <summary>Describes a matrix at the start of a buffer, which has to outlive the view.</summary>
+    /// <param name="format">How the values are stored.</param>
+    /// <param name="data">Holds the rows.</param>
+    /// <param name="rows">Output channels.</param>
+    /// <param name="cols">Input channels.</param>
+    /// <param name="scales">E4M3 only: holds [ceil(rows/128), ceil(cols/128)] float32 values.</param>
+    /// <exception cref="ArgumentException">The shape does not fit the format or the buffers.</exception>
+    public static WeightMatrix Over(WeightFormat format, NativeBuffer data, int rows, int cols, NativeBuffer? scales = null)
+    {
+        ArgumentNullException.ThrowIfNull(data);
+        var matrix = new WeightMatrix(format, data.Pointer, rows, cols, scales == null ? null : (float*)scales.Pointer);
+        var scaleBytes = (long)((rows + ScaleBlock - 1) / ScaleBlock) * matrix.ScaleColumns * sizeof(float);
+        if (matrix.ByteLength > data.ByteLength || (scales is not null && scaleBytes > scales.ByteLength))
+            throw new ArgumentException($"{format} [{rows}, {cols}] needs {matrix.ByteLength} bytes and {scaleBytes} of scales, but the buffers have {data.ByteLength} and {scales?.ByteLength ?? 0}");
+        return matrix;
+    }
+
     private WeightMatrix(WeightFormat format, byte* data, int rows, int cols, float* scales, int firstRow)
     {
         Format = format;

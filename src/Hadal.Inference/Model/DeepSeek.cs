@@ -175,6 +175,9 @@ public readonly ref struct ForwardResult(Span<float> logits, Span<float> hidden,
 
     /// <summary>[T, D]: after the last norm, the input of the head.</summary>
     public Span<float> Normed { get; } = normed;
+
+    /// <summary>The state that the first MTP module receives.</summary>
+    public Span<float> State(MtpInput input) => input == MtpInput.AfterFinalNorm ? Normed : Hidden;
 }
 
 /// <summary>A sequence would grow beyond the context of its model or cache.</summary>

@@ -1,0 +1,159 @@
+using System.Runtime.InteropServices;
+using Hadal.Checkpoints;
+using Hadal.Inference.Cache;
+using Hadal.Inference.Model;
+using Hadal.Numerics;
+using Hadal.Numerics.Formats;
+using Hadal.Numerics.Kernels;
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Inference.Verification;
+
+/// <summary>
+/// What can be checked of a model without golden values, on the machine at hand: every kernel against its reference, and that the result of a forward pass
+/// does not depend on how it is computed.
+/// </summary>
+public sealed class SelfVerification
+{
+    private const int PromptLength = 24;
+    private const int Seed = 20241227;
+
+    // Absorbed and naive attention round differently; the fixtures, with logits of spread 3, stay within 2e-5 of each other.
+    private const double RelativeTolerance = 1e-4;
+
+    private readonly Checkpoint checkpoint;
+    private readonly DeepSeek model;
+    private readonly KernelThreads threads;
+
+    /// <summary>Prepares the checks.</summary>
+    /// <param name="checkpoint">The model's checkpoint.</param>
+    /// <param name="model">The model.</param>
+    /// <param name="threads">Pool to run on.</param>
+    public SelfVerification(Checkpoint checkpoint, DeepSeek model, KernelThreads threads)
+    {
+        this.checkpoint = checkpoint;
+        this.model = model;
+        this.threads = threads;
+    }
+
+    /// <summary>Makes every check, one row after the other.</summary>
+    public IEnumerable<VerificationRow> Run()
+    {
+        foreach (var format in Enum.GetValues<WeightFormat>())
+        {
+            var action = new FormatAction { Format = format, Threads = threads };
+            WeightFormats.Dispatch(format, ref action);
+            yield return action.DecodeRow!;
+            yield return action.ProductRow!;
+        }
+
+        var random = new Random(Seed);
+        var length = Math.Min(PromptLength, model.Config.MaxPositionEmbeddings);
+        var prompt = Enumerable.Range(0, length).Select(_ => random.Next(model.Config.VocabSize)).ToArray();
+        var straight = Logits(model, prompt, length, threads, new ForwardOptions());
+        yield return Same("prefill = token by token", Logits(model, prompt, 1, threads, new ForwardOptions()), straight);
+        yield return Same("prefill = chunks of 5", Logits(model, prompt, 5, threads, new ForwardOptions()), straight);
+        using (var one = new KernelThreads(1))
+            yield return Same($"{threads.Count} threads = 1 thread", Logits(model, prompt, length, one, new ForwardOptions()), straight);
+        if (model.MtpModules > 0)
+            yield return Same("with = without MTP modules", Logits(new DeepSeek(checkpoint, dropMtp: true), prompt, length, threads, new ForwardOptions()), straight);
+        if (model.Config.IsLatentAttention)
+        {
+            var naive = Logits(model, prompt, length, threads, new ForwardOptions { Attention = AttentionForm.Naive });
+            yield return VerificationRow.Compare("model", "naive ~ absorbed attention", naive, straight, RelativeTolerance * Math.Max(1, MaxAbs(straight)));
+        }
+    }
+
+    private static double MaxAbs(float[] values) => values.Max(static v => Math.Abs((double)v));
+
+    private static VerificationRow Same(string name, float[] actual, float[] expected)
+    {
+        var bits = MemoryMarshal.Cast<float, int>(actual).SequenceEqual(MemoryMarshal.Cast<float, int>(expected));
+        var finite = !Array.Exists(actual, static v => !float.IsFinite(v));
+        return new VerificationRow(
+            "model", name, VerificationRow.MaxDifference(actual, expected), 0, bits && finite ? Verdict.Pass : Verdict.Fail, finite ? "bit for bit" : "logits are not finite");
+    }
+
+    private static float[] Logits(DeepSeek model, int[] prompt, int chunk, KernelThreads threads, ForwardOptions options)
+    {
+        using var pool = new CachePool(model.Config, prompt.Length);
+        using var cache = new SequenceCache(pool);
+        var context = new ForwardContext(threads, options);
+        var batch = new ForwardBatch();
+        var logits = new List<float>();
+        for (var start = 0; start < prompt.Length; start += chunk)
+        {
+            batch.Clear();
+            batch.Add(cache, prompt.AsSpan(start, Math.Min(chunk, prompt.Length - start)), LogitRequest.All);
+            logits.AddRange(model.Forward(batch, context).Logits);
+        }
+
+        return [.. logits];
+    }
+
+    // One format: decoding against its reference, and the matrix kernel against plain sums of what was decoded.
+    private struct FormatAction : IFormatAction
+    {
+        public WeightFormat Format;
+        public KernelThreads Threads;
+        public VerificationRow? DecodeRow;
+        public VerificationRow? ProductRow;
+
+        public void Invoke<TFormat>()
+            where TFormat : struct, IWeightFormat<TFormat>
+        {
+            const int Rows = 9, Tokens = 7;
+            var cols = TFormat.BlockLength == 1 ? 200 : 3 * TFormat.BlockLength;
+            var random = new Random(Seed);
+            using var memory = new NativeBuffer((long)Rows * cols / TFormat.BlockLength * TFormat.BlockBytes);
+            var bytes = memory.Span<byte>(0, (int)memory.ByteLength);
+            FillFinite<TFormat>(random, bytes);
+            using var scales = new NativeBuffer(2 * sizeof(float) * ((Rows + 127) / 128));
+            scales.Span<float>(0, 2).Fill(0.25f);
+            var weight = WeightMatrix.Over(Format, memory, Rows, cols, Format == WeightFormat.F8_E4M3 ? scales : null);
+
+            float[] decoded = new float[Rows * cols], reference = new float[Rows * cols];
+            TFormat.Decode(bytes, decoded);
+            TFormat.DecodeReference(bytes, reference);
+            DecodeRow = Bits($"{Format} decode", decoded, reference);
+
+            var x = new float[Tokens * cols];
+            foreach (ref var v in x.AsSpan())
+                v = (random.NextSingle() * 2) - 1;
+            float[] product = new float[Tokens * Rows], plain = new float[Tokens * Rows];
+            MatMul.Multiply(weight, x, product, Tokens, Threads);
+            var row = new float[cols];
+            for (var m = 0; m < Rows; m++)
+            {
+                weight.DecodeRow(m, row);
+                for (var t = 0; t < Tokens; t++)
+                    plain[(t * Rows) + m] = DotProduct.DotReference(x.AsSpan(t * cols, cols), row);
+            }
+
+            ProductRow = Bits($"{Format} product", product, plain);
+        }
+
+        private static VerificationRow Bits(string name, float[] actual, float[] expected)
+        {
+            var same = MemoryMarshal.Cast<float, int>(actual).SequenceEqual(MemoryMarshal.Cast<float, int>(expected));
+            return new VerificationRow("kernels", name, VerificationRow.MaxDifference(actual, expected), 0, same ? Verdict.Pass : Verdict.Fail, "bit for bit");
+        }
+
+        // Random blocks, drawn again until every value is finite: a random half-precision scale may be an infinity or NaN.
+        private static void FillFinite<TFormat>(Random random, Span<byte> bytes)
+            where TFormat : struct, IWeightFormat<TFormat>
+        {
+            var values = new float[TFormat.BlockLength];
+            for (var start = 0; start < bytes.Length; start += TFormat.BlockBytes)
+            {
+                var block = bytes.Slice(start, TFormat.BlockBytes);
+                do
+                {
+                    random.NextBytes(block);
+                    TFormat.DecodeReference(block, values);
+                }
+                while (Array.Exists(values, static v => !(Math.Abs(v) < 1e6f)));
+            }
+        }
+    }
+}

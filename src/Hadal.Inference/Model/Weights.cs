@@ -1,7 +1,7 @@
 using Hadal.Checkpoints;
 using Hadal.Checkpoints.Config;
 using Hadal.Numerics;
-using Hadal.Numerics.Kernels;
+using Hadal.Numerics.Formats;
 
 namespace Hadal.Inference.Model;
 

@@ -36,9 +36,8 @@ internal static class Lanes
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<byte> MaskFromBits(ushort bits)
     {
-        var lower = Vector64.Create((byte)bits);
-        var upper = Vector64.Create((byte)(bits >> 8));
-        return Vector128.Equals(Vector128.Create(lower, upper) & BitOfLane, BitOfLane);
+        var spread = Vector128.Shuffle(Vector128.Create(bits).AsByte(), Vector128.Create((byte)0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
+        return Vector128.Equals(spread & BitOfLane, BitOfLane);
     }
 
     /// <summary>values[i] = scale * codes[i].</summary>

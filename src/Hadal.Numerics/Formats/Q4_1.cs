@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Runtime.Intrinsics;
 
 namespace Hadal.Numerics.Formats;
@@ -6,10 +7,11 @@ namespace Hadal.Numerics.Formats;
 /// Blocks of 32: F16 scale d and minimum m, then 16 bytes whose low nibbles are codes 0-15 and whose high nibbles are codes 16-31;
 /// value = d * q + m. Source: ggml, block_q4_1.
 /// </summary>
-public readonly struct Q4_1 : IWeightFormat<Q4_1>
+public readonly struct Q4_1 : IWeightFormat<Q4_1>, IWeightEncoder<Q4_1>
 {
     private const int Minimum = 2;
     private const int Codes = 4;
+    private const int MaxCode = 15;
 
     /// <inheritdoc/>
     public static WeightFormat Id => WeightFormat.Q4_1;
@@ -46,6 +48,36 @@ public readonly struct Q4_1 : IWeightFormat<Q4_1>
             var codes = Lanes.Load(blocks, Codes);
             Lanes.ScaleAndAdd(Lanes.LowNibbles(codes), d, m, values);
             Lanes.ScaleAndAdd(Lanes.HighNibbles(codes), d, m, values[16..]);
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Scale and minimum are searched for: <see cref="BlockSearch"/>. NaN counts as 0, magnitudes beyond 65504 as 65504.</remarks>
+    public static void Encode(ReadOnlySpan<float> values, Span<byte> blocks)
+    {
+        Span<float> x = stackalloc float[BlockSearch.Blocks * BlockLength];
+        Span<float> w = stackalloc float[BlockSearch.Blocks * BlockLength];
+        Span<byte> codes = stackalloc byte[BlockSearch.Blocks * BlockLength];
+        while (values.Length >= BlockLength)
+        {
+            var count = Math.Min(BlockSearch.Blocks, values.Length / BlockLength);
+            BlockSearch.Load(values[..(count * BlockLength)], BlockLength, x, w);
+            var (scale, minimum) = BlockSearch.Affine(x, w, MaxCode, canBePositive: true);
+            scale = BlockSearch.RoundToHalf(scale);
+            minimum = BlockSearch.RoundToHalf(minimum);
+            BlockSearch.AffineCodes(x, scale, minimum, MaxCode, codes);
+            for (var b = 0; b < count; b++)
+            {
+                var block = blocks.Slice(b * BlockBytes, BlockBytes);
+                var q = codes.Slice(b * BlockLength, BlockLength);
+                BinaryPrimitives.WriteHalfLittleEndian(block, (Half)scale[b]);
+                BinaryPrimitives.WriteHalfLittleEndian(block[Minimum..], (Half)minimum[b]);
+                for (var i = 0; i < 16; i++)
+                    block[Codes + i] = (byte)((q[i] & 0x0F) | (q[i + 16] << 4));
+            }
+
+            values = values[(count * BlockLength)..];
+            blocks = blocks[(count * BlockBytes)..];
         }
     }
 }

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Runtime.Intrinsics;
 
 namespace Hadal.Numerics.Formats;
@@ -7,11 +8,12 @@ namespace Hadal.Numerics.Formats;
 /// pair of blocks 32 bytes whose low nibbles are the codes of the first and whose high nibbles are the codes of the second;
 /// value = d * s * q - dmin * m. Source: ggml, block_q4_K.
 /// </summary>
-public readonly struct Q4_K : IWeightFormat<Q4_K>
+public readonly struct Q4_K : IWeightFormat<Q4_K>, IWeightEncoder<Q4_K>
 {
     private const int Minima = 2;
     private const int Pairs = 4;
     private const int Codes = Pairs + SixBitPairs.Bytes;
+    private const int MaxCode = 15;
 
     /// <inheritdoc/>
     public static WeightFormat Id => WeightFormat.Q4_K;
@@ -49,17 +51,35 @@ public readonly struct Q4_K : IWeightFormat<Q4_K>
         {
             var d = Lanes.Half(blocks);
             var dmin = Lanes.Half(blocks[Minima..]);
-            var pairs = blocks.Slice(Pairs, SixBitPairs.Bytes);
-            for (var j = 0; j < 8; j += 2)
+            var (scales, minima) = SixBitPairs.GetAll(blocks.Slice(Pairs, SixBitPairs.Bytes));
+            for (var j = 0; j < 8; j += 2, scales >>= 16, minima >>= 16)
             {
-                var (s0, m0) = SixBitPairs.Get(pairs, j);
-                var (s1, m1) = SixBitPairs.Get(pairs, j + 1);
+                var (s0, s1) = (d * (byte)scales, d * (byte)(scales >> 8));
+                var (m0, m1) = (-(dmin * (byte)minima), -(dmin * (byte)(minima >> 8)));
                 for (var i = 0; i < 32; i += 16)
                 {
                     var codes = Lanes.Load(blocks, Codes + 16 * j + i);
-                    Lanes.ScaleAndAdd(Lanes.LowNibbles(codes), d * s0, -(dmin * m0), values[(32 * j + i)..]);
-                    Lanes.ScaleAndAdd(Lanes.HighNibbles(codes), d * s1, -(dmin * m1), values[(32 * j + 32 + i)..]);
+                    Lanes.ScaleAndAdd(Lanes.LowNibbles(codes), s0, m0, values[(32 * j + i)..]);
+                    Lanes.ScaleAndAdd(Lanes.HighNibbles(codes), s1, m1, values[(32 * j + 32 + i)..]);
                 }
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Scales and minima are searched for: <see cref="SixBitPairs.Encode"/>. NaN counts as 0, magnitudes beyond 65504 as 65504.</remarks>
+    public static void Encode(ReadOnlySpan<float> values, Span<byte> blocks)
+    {
+        Span<byte> codes = stackalloc byte[BlockLength];
+        for (; values.Length >= BlockLength; values = values[BlockLength..], blocks = blocks[BlockBytes..])
+        {
+            var (d, dmin) = SixBitPairs.Encode(values[..BlockLength], MaxCode, blocks.Slice(Pairs, SixBitPairs.Bytes), codes);
+            BinaryPrimitives.WriteHalfLittleEndian(blocks, d);
+            BinaryPrimitives.WriteHalfLittleEndian(blocks[Minima..], dmin);
+            for (var j = 0; j < 8; j += 2)
+            {
+                for (var i = 0; i < 32; i++)
+                    blocks[Codes + 16 * j + i] = (byte)((codes[32 * j + i] & 0x0F) | (codes[32 * j + 32 + i] << 4));
             }
         }
     }

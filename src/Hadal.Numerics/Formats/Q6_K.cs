@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Runtime.Intrinsics;
 
 namespace Hadal.Numerics.Formats;
@@ -7,7 +8,7 @@ namespace Hadal.Numerics.Formats;
 /// value = d * s * (q - 32). Each half of 128 values is four rows of 32: rows 0 and 1 are the low nibbles of its 64 bytes, rows 2 and 3 the
 /// high nibbles; the upper bits of row r are bits 2r and 2r+1 of its 32 bytes. Source: ggml, block_q6_K.
 /// </summary>
-public readonly struct Q6_K : IWeightFormat<Q6_K>
+public readonly struct Q6_K : IWeightFormat<Q6_K>, IWeightEncoder<Q6_K>
 {
     private const int HighBits = 128;
     private const int Scales = 192;
@@ -62,6 +63,71 @@ public readonly struct Q6_K : IWeightFormat<Q6_K>
                 }
             }
         }
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Scales are searched for: <see cref="BlockSearch"/>. NaN counts as 0, magnitudes beyond 65504 as 65504.</remarks>
+    public static void Encode(ReadOnlySpan<float> values, Span<byte> blocks)
+    {
+        const int half = BlockSearch.Blocks * 16;
+        Span<float> x = stackalloc float[BlockLength];
+        Span<float> w = stackalloc float[BlockLength];
+        Span<byte> codes = stackalloc byte[BlockLength];
+        for (; values.Length >= BlockLength; values = values[BlockLength..], blocks = blocks[BlockBytes..])
+        {
+            BlockSearch.Load(values[..half], 16, x[..half], w[..half]);
+            BlockSearch.Load(values[half..BlockLength], 16, x[half..], w[half..]);
+            var scale0 = BlockSearch.Symmetric(x[..half], w[..half], Zero);
+            var scale1 = BlockSearch.Symmetric(x[half..], w[half..], Zero);
+            var largest = 0f;
+            for (var lane = 0; lane < BlockSearch.Blocks; lane++)
+                largest = MathF.MaxMagnitude(largest, MathF.MaxMagnitude(scale0[lane], scale1[lane]));
+
+            // The largest scale becomes the code -128, which has one step more than 127.
+            var d = BlockSearch.HalfNotBelow(MathF.Abs(largest) / 128);
+            if (largest > 0)
+                d = -d;
+            var stored0 = NearestScales(x[..half], w[..half], scale0, (float)d);
+            var stored1 = NearestScales(x[half..], w[half..], scale1, (float)d);
+            BlockSearch.SymmetricCodes(x[..half], stored0 * (float)d, Zero, codes);
+            BlockSearch.SymmetricCodes(x[half..], stored1 * (float)d, Zero, codes[half..]);
+
+            BinaryPrimitives.WriteHalfLittleEndian(blocks[SuperScale..], d);
+            for (var lane = 0; lane < BlockSearch.Blocks; lane++)
+            {
+                blocks[Scales + lane] = (byte)(sbyte)stored0[lane];
+                blocks[Scales + BlockSearch.Blocks + lane] = (byte)(sbyte)stored1[lane];
+            }
+
+            for (var n = 0; n < BlockLength; n += 128)
+            {
+                for (var i = 0; i < 32; i++)
+                {
+                    var (q0, q1, q2, q3) = (codes[n + i], codes[n + 32 + i], codes[n + 64 + i], codes[n + 96 + i]);
+                    blocks[n / 2 + i] = (byte)((q0 & 0x0F) | (q2 << 4));
+                    blocks[n / 2 + 32 + i] = (byte)((q1 & 0x0F) | (q3 << 4));
+                    blocks[HighBits + n / 4 + i] = (byte)((q0 >> 4) | ((q1 >> 4) << 2) | ((q2 >> 4) << 4) | ((q3 >> 4) << 6));
+                }
+            }
+        }
+    }
+
+    // Of the integers next to the ideal scale, the one that leaves the least error.
+    private static Vector256<float> NearestScales(ReadOnlySpan<float> x, ReadOnlySpan<float> w, Vector256<float> scale, float d)
+    {
+        var ideal = Vector256.Round(scale * BlockSearch.Inverse(Vector256.Create(d)));
+        var best = Vector256<float>.Zero;
+        var bestError = Vector256.Create(float.PositiveInfinity);
+        for (var step = -1; step <= 1; step++)
+        {
+            var s = Vector256.Min(Vector256.Max(ideal + Vector256.Create((float)step), Vector256.Create(-128f)), Vector256.Create(127f));
+            var error = BlockSearch.SymmetricError(x, w, s * d, Zero);
+            var better = Vector256.LessThan(error, bestError);
+            best = Vector256.ConditionalSelect(better, s, best);
+            bestError = Vector256.ConditionalSelect(better, error, bestError);
+        }
+
+        return best;
     }
 
     private static Vector128<sbyte> Code(Vector128<byte> nibbles, Vector128<byte> upper) =>

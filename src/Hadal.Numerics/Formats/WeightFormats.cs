@@ -9,7 +9,16 @@ public interface IFormatAction
         where TFormat : struct, IWeightFormat<TFormat>;
 }
 
-/// <summary>From a <see cref="WeightFormat"/> value to its type: the only switch over formats there is.</summary>
+/// <summary>Work to be done with a format that can be written, known at run time; see <see cref="WeightFormats.TryDispatchEncoder{TAction}"/>.</summary>
+public interface IEncoderAction
+{
+    /// <summary>Does the work with the format as a type.</summary>
+    /// <typeparam name="TFormat">The format.</typeparam>
+    void Invoke<TFormat>()
+        where TFormat : struct, IWeightFormat<TFormat>, IWeightEncoder<TFormat>;
+}
+
+/// <summary>From a <see cref="WeightFormat"/> value to its type: the only switches over formats there are.</summary>
 public static class WeightFormats
 {
     /// <summary>Calls <paramref name="action"/> with the type that implements <paramref name="format"/>.</summary>
@@ -36,6 +45,29 @@ public static class WeightFormats
             case WeightFormat.IQ4_NL: action.Invoke<IQ4_NL>(); break;
             case WeightFormat.IQ4_XS: action.Invoke<IQ4_XS>(); break;
             default: throw new ArgumentOutOfRangeException(nameof(format), format, "not a weight format");
+        }
+    }
+
+    /// <summary>Calls <paramref name="action"/> with the type that implements <paramref name="format"/> if that type can also encode.</summary>
+    /// <returns>Whether it can; if not, the action was not called.</returns>
+    public static bool TryDispatchEncoder<TAction>(WeightFormat format, ref TAction action)
+        where TAction : struct, IEncoderAction, allows ref struct
+    {
+        switch (format)
+        {
+            case WeightFormat.F32: action.Invoke<F32>(); return true;
+            case WeightFormat.F16: action.Invoke<F16>(); return true;
+            case WeightFormat.BF16: action.Invoke<BF16>(); return true;
+            case WeightFormat.F8_E4M3: action.Invoke<F8_E4M3>(); return true;
+            case WeightFormat.Q8_0: action.Invoke<Q8_0>(); return true;
+            case WeightFormat.Q4_0: action.Invoke<Q4_0>(); return true;
+            case WeightFormat.Q4_1: action.Invoke<Q4_1>(); return true;
+            case WeightFormat.Q5_0: action.Invoke<Q5_0>(); return true;
+            case WeightFormat.Q5_1: action.Invoke<Q5_1>(); return true;
+            case WeightFormat.Q4_K: action.Invoke<Q4_K>(); return true;
+            case WeightFormat.Q5_K: action.Invoke<Q5_K>(); return true;
+            case WeightFormat.Q6_K: action.Invoke<Q6_K>(); return true;
+            default: return false;
         }
     }
 
@@ -71,6 +103,51 @@ public static class WeightFormats
         Dispatch(format, ref action);
     }
 
+    /// <summary>Whether Hadal writes this format.</summary>
+    public static bool CanEncode(WeightFormat format)
+    {
+        var action = default(NoAction);
+        return TryDispatchEncoder(format, ref action);
+    }
+
+    /// <summary>Rounds float32 values into whole blocks (E4M3: without block scales, saturating at ±448; see <see cref="Fp8Blocks"/>).</summary>
+    /// <param name="format">A format for which <see cref="CanEncode"/> holds.</param>
+    /// <param name="values">A whole number of blocks.</param>
+    /// <param name="blocks">Exactly as many bytes as those blocks take.</param>
+    /// <remarks>
+    /// Deterministic, on every processor. Formats with an F16 scale count NaN as 0 and magnitudes beyond 65504 as 65504; F32, F16, BF16 and E4M3 round
+    /// value by value and keep NaN.
+    /// </remarks>
+    /// <exception cref="ArgumentException">The lengths do not belong together, or the format cannot be written.</exception>
+    public static void Encode(WeightFormat format, ReadOnlySpan<float> values, Span<byte> blocks)
+    {
+        var action = new EncodeAction { Values = values, Blocks = blocks };
+        if (!TryDispatchEncoder(format, ref action))
+            throw new ArgumentException($"{format} can be read but not written", nameof(format));
+    }
+
+    private struct NoAction : IEncoderAction
+    {
+        public readonly void Invoke<TFormat>()
+            where TFormat : struct, IWeightFormat<TFormat>, IWeightEncoder<TFormat>
+        {
+        }
+    }
+
+    private ref struct EncodeAction : IEncoderAction
+    {
+        public ReadOnlySpan<float> Values;
+        public Span<byte> Blocks;
+
+        public readonly void Invoke<TFormat>()
+            where TFormat : struct, IWeightFormat<TFormat>, IWeightEncoder<TFormat>
+        {
+            if (Values.Length % TFormat.BlockLength != 0 || (long)Values.Length / TFormat.BlockLength * TFormat.BlockBytes != Blocks.Length)
+                throw new ArgumentException($"{Values.Length} values do not fill {Blocks.Length} bytes with whole blocks of {TFormat.Id} ({TFormat.BlockLength} values in {TFormat.BlockBytes} bytes)");
+            TFormat.Encode(Values, Blocks);
+        }
+    }
+
     private struct Facts : IFormatAction
     {
         public int BlockLength;
@@ -92,8 +169,8 @@ public static class WeightFormats
         public readonly void Invoke<TFormat>()
             where TFormat : struct, IWeightFormat<TFormat>
         {
-            if ((long)Values.Length * TFormat.BlockBytes != (long)Blocks.Length * TFormat.BlockLength)
-                throw new ArgumentException($"{Blocks.Length} bytes of {TFormat.Id} hold {(long)Blocks.Length * TFormat.BlockLength / TFormat.BlockBytes} values, but the destination has {Values.Length}");
+            if (Blocks.Length % TFormat.BlockBytes != 0 || (long)Blocks.Length / TFormat.BlockBytes * TFormat.BlockLength != Values.Length)
+                throw new ArgumentException($"{Blocks.Length} bytes do not fill {Values.Length} values with whole blocks of {TFormat.Id} ({TFormat.BlockLength} values in {TFormat.BlockBytes} bytes)");
             TFormat.Decode(Blocks, Values);
         }
     }

@@ -1,3 +1,4 @@
+using Hadal.Numerics.Formats;
 using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Kernels;

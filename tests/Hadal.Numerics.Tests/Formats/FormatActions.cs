@@ -33,6 +33,15 @@ internal static class FormatActions
         return values;
     }
 
+    /// <summary>FNV-1a, 64 bits.</summary>
+    public static ulong Hash(ReadOnlySpan<byte> bytes)
+    {
+        var hash = 14695981039346656037;
+        foreach (var b in bytes)
+            hash = unchecked((hash ^ b) * 1099511628211);
+        return hash;
+    }
+
     private ref struct ReferenceAction : IFormatAction
     {
         public ReadOnlySpan<byte> Blocks;

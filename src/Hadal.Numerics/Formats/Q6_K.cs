@@ -112,15 +112,15 @@ public readonly struct Q6_K : IWeightFormat<Q6_K>, IWeightEncoder<Q6_K>
         }
     }
 
-    // Of the integers next to the ideal scale, the one that leaves the least error.
+    // Of the integers next to the ideal scale, the one that leaves the least error; the nearest if it makes no difference.
     private static Vector256<float> NearestScales(ReadOnlySpan<float> x, ReadOnlySpan<float> w, Vector256<float> scale, float d)
     {
         var ideal = Vector256.Round(scale * BlockSearch.Inverse(Vector256.Create(d)));
         var best = Vector256<float>.Zero;
         var bestError = Vector256.Create(float.PositiveInfinity);
-        for (var step = -1; step <= 1; step++)
+        foreach (var step in (ReadOnlySpan<float>)[0, -1, 1])
         {
-            var s = Vector256.Min(Vector256.Max(ideal + Vector256.Create((float)step), Vector256.Create(-128f)), Vector256.Create(127f));
+            var s = Vector256.Min(Vector256.Max(ideal + Vector256.Create(step), Vector256.Create(-128f)), Vector256.Create(127f));
             var error = BlockSearch.SymmetricError(x, w, s * d, Zero);
             var better = Vector256.LessThan(error, bestError);
             best = Vector256.ConditionalSelect(better, s, best);

@@ -1,0 +1,172 @@
+using System.Buffers;
+using System.Numerics;
+using System.Runtime.InteropServices;
+
+namespace Hadal.Checkpoints.Tokenization;
+
+/// <summary>
+/// The merges of a byte-pair vocabulary: which two tokens become which third, and how early. Merging takes the pair of lowest rank in the whole
+/// piece, the leftmost of equals, until no pair merges (Sennrich et al. 2016, arXiv:1508.07909; Hugging Face tokenizers models/bpe/word.rs
+/// gives the same). Immutable.
+/// </summary>
+internal sealed class PairMerges
+{
+    /// <summary>No such merge; greater than every merge.</summary>
+    private const ulong None = ulong.MaxValue;
+
+    /// <summary>Up to this many symbols, scanning for the best pair is faster than a heap.</summary>
+    private const int LongestScan = 128;
+
+    /// <summary>Differs from process to process, so that no file can be made whose pairs all collide.</summary>
+    private static readonly ulong Seed = (uint)string.GetHashCode("merges", StringComparison.Ordinal) * 0x9E3779B97F4A7C15UL;
+
+    private readonly Slot[] slots;
+    private readonly int[] pairs;
+
+    /// <summary>Takes the merges by rank.</summary>
+    /// <param name="pairs">Left and right token of merge 0, of merge 1, …</param>
+    /// <param name="results">What they become. Of two merges of one pair the later counts.</param>
+    public PairMerges(int[] pairs, ReadOnlySpan<int> results)
+    {
+        this.pairs = pairs;
+        slots = new Slot[(int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(2, checked(results.Length * 2)))];
+        Array.Fill(slots, new Slot(0, None));
+        for (var rank = 0; rank < results.Length; rank++)
+        {
+            var key = Key(pairs[2 * rank], pairs[(2 * rank) + 1]);
+            var at = Home(key);
+            while (slots[at].Merge != None && slots[at].Key != key)
+                at = (at + 1) & (slots.Length - 1);
+            slots[at] = new(key, ((ulong)rank << 32) | (uint)results[rank]);
+        }
+    }
+
+    /// <summary>How many there are.</summary>
+    public int Count => pairs.Length / 2;
+
+    /// <summary>The two tokens of a merge.</summary>
+    public (int Left, int Right) this[int rank] => (pairs[2 * rank], pairs[(2 * rank) + 1]);
+
+    /// <summary>Merges <paramref name="symbols"/> in place as far as it goes; how many are left.</summary>
+    public int Apply(Span<int> symbols) =>
+        symbols.Length < 2 ? symbols.Length : symbols.Length <= LongestScan ? ApplyByScan(symbols) : ApplyByHeap(symbols);
+
+    private int ApplyByScan(Span<int> symbols)
+    {
+        // merges[i] is what symbols i and i + 1 become: rank in the high half, so that the least is the best.
+        Span<ulong> merges = stackalloc ulong[LongestScan];
+        var count = symbols.Length;
+        for (var i = 0; i + 1 < count; i++)
+            merges[i] = Find(symbols[i], symbols[i + 1]);
+        while (count > 1)
+        {
+            var best = 0;
+            var least = merges[0];
+            for (var i = 1; i < count - 1; i++)
+            {
+                if (merges[i] < least)
+                    (best, least) = (i, merges[i]);
+            }
+
+            if (least == None)
+                break;
+            symbols[best] = (int)(uint)least;
+            symbols[(best + 2)..count].CopyTo(symbols[(best + 1)..]);
+            count--;
+            if (best + 1 < count)
+            {
+                merges[(best + 2)..count].CopyTo(merges[(best + 1)..]);
+                merges[best] = Find(symbols[best], symbols[best + 1]);
+            }
+
+            if (best > 0)
+                merges[best - 1] = Find(symbols[best - 1], symbols[best]);
+        }
+
+        return count;
+    }
+
+    /// <summary>O(n log n), for pieces that only a machine writes: a megabyte of one letter.</summary>
+    private int ApplyByHeap(Span<int> symbols)
+    {
+        var count = symbols.Length;
+        var rented = ArrayPool<int>.Shared.Rent(checked(2 * count));
+        var rentedMerges = ArrayPool<ulong>.Shared.Rent(count);
+        try
+        {
+            var next = rented.AsSpan(0, count);
+            var previous = rented.AsSpan(count, count);
+            var merges = rentedMerges.AsSpan(0, count);
+            var queue = new PriorityQueue<int, ulong>(count);
+            for (var i = 0; i < count; i++)
+            {
+                next[i] = i + 1;
+                previous[i] = i - 1;
+                merges[i] = i + 1 < count ? Find(symbols[i], symbols[i + 1]) : None;
+                if (merges[i] != None)
+                    queue.Enqueue(i, Priority(merges[i], i));
+            }
+
+            while (queue.TryDequeue(out var at, out var priority))
+            {
+                // Out of date: one of the two has merged with a neighbour since.
+                if (merges[at] == None || Priority(merges[at], at) != priority)
+                    continue;
+                symbols[at] = (int)(uint)merges[at];
+                var gone = next[at];
+                merges[gone] = None;
+                next[at] = next[gone];
+                if (next[at] < count)
+                    previous[next[at]] = at;
+                Renew(symbols, next, merges, queue, at);
+                if (previous[at] >= 0)
+                    Renew(symbols, next, merges, queue, previous[at]);
+            }
+
+            var left = 0;
+            for (var i = 0; i < count; i = next[i])
+                symbols[left++] = symbols[i];
+            return left;
+        }
+        finally
+        {
+            ArrayPool<int>.Shared.Return(rented);
+            ArrayPool<ulong>.Shared.Return(rentedMerges);
+        }
+    }
+
+    private void Renew(Span<int> symbols, Span<int> next, Span<ulong> merges, PriorityQueue<int, ulong> queue, int at)
+    {
+        merges[at] = next[at] < symbols.Length ? Find(symbols[at], symbols[next[at]]) : None;
+        if (merges[at] != None)
+            queue.Enqueue(at, Priority(merges[at], at));
+    }
+
+    private static ulong Priority(ulong merge, int at) => (merge & 0xFFFFFFFF00000000) | (uint)at;
+
+    private ulong Find(int left, int right)
+    {
+        var key = Key(left, right);
+        for (var at = Home(key); ; at = (at + 1) & (slots.Length - 1))
+        {
+            ref var slot = ref slots[at];
+            if (slot.Merge == None || slot.Key == key)
+                return slot.Merge;
+        }
+    }
+
+    private int Home(ulong key)
+    {
+        var high = Math.BigMul(key ^ Seed, 0x9E3779B97F4A7C15, out var low);
+        return (int)((uint)high ^ (uint)(low >> 32)) & (slots.Length - 1);
+    }
+
+    private static ulong Key(int left, int right) => ((ulong)(uint)left << 32) | (uint)right;
+
+    [StructLayout(LayoutKind.Auto)]
+    private readonly struct Slot(ulong key, ulong merge)
+    {
+        public readonly ulong Key = key;
+        public readonly ulong Merge = merge;
+    }
+}

@@ -1,0 +1,112 @@
+using System.CommandLine;
+using Hadal.Cli.Terminals;
+using Hadal.Inference.Model;
+
+namespace Hadal.Cli.Commands;
+
+/// <summary>Where a model is named on the command line.</summary>
+internal enum ModelPlace
+{
+    /// <summary>The first argument.</summary>
+    Argument,
+
+    /// <summary>The option <c>--model</c>.</summary>
+    Option,
+
+    /// <summary>The option <c>--model</c>, and the demo model without it.</summary>
+    OptionOrDemo,
+}
+
+/// <summary>The model of a command, and the options that say how it is run.</summary>
+internal sealed class ModelOptions
+{
+    private const string Where = "A model folder (config.json and *.safetensors) or a .gguf file.";
+
+    private readonly Argument<string> argument = new("MODEL") { Description = Where };
+    private readonly Option<string?> option = TypedOptions.Text("--model", "MODEL", Where);
+    private readonly Option<int?> threads = TypedOptions.Integer("--threads", "Threads to compute with; no influence on the result. [default: all processors]", 1, 1024);
+    private readonly Option<bool> dropMtp = TypedOptions.Flag("--drop-mtp", "Leave the multi-token prediction modules out; the main model is the same bit for bit.");
+
+    private readonly Option<AttentionForm> attention = TypedOptions.Choice(
+        "--attention", "Form of latent attention.", ("absorb", AttentionForm.Absorb), ("naive", AttentionForm.Naive));
+
+    private readonly Option<ActivationPrecision> activations = TypedOptions.Choice(
+        "--activations", "Precision of activations; fp8 is W8A8 as DeepSeek's GPU code computes it.", ("fp32", ActivationPrecision.F32), ("fp8", ActivationPrecision.Fp8));
+
+    private readonly Option<MtpInput> mtpInput = TypedOptions.Choice(
+        "--mtp-input", "State that the MTP module reads.", ("after-norm", MtpInput.AfterFinalNorm), ("before-norm", MtpInput.BeforeFinalNorm));
+
+    private readonly ModelPlace place;
+
+    /// <summary>The options of a command that reads a model's files but does not run it.</summary>
+    public ModelOptions(Command command, ModelPlace place)
+    {
+        this.place = place;
+        if (place == ModelPlace.Argument)
+        {
+            argument.Validators.Add(UsageErrors.RefuseOptionNames);
+            command.Add(argument);
+            return;
+        }
+
+        option.Required = place == ModelPlace.Option;
+        if (place == ModelPlace.OptionOrDemo)
+            option.Description = $"{Where} [default: a small random model made on the spot]";
+        command.Add(option);
+    }
+
+    /// <summary>Adds the number of threads.</summary>
+    public ModelOptions Threading(Command command)
+    {
+        command.Add(threads);
+        return this;
+    }
+
+    /// <summary>Adds what concerns models that are run.</summary>
+    public ModelOptions Running(Command command)
+    {
+        Threading(command);
+        command.Add(dropMtp);
+        return this;
+    }
+
+    /// <summary>Adds the choices of arithmetic.</summary>
+    public ModelOptions Arithmetic(Command command)
+    {
+        command.Add(attention);
+        command.Add(activations);
+        return this;
+    }
+
+    /// <summary>Adds the choice of the MTP module's input.</summary>
+    public ModelOptions MtpState(Command command)
+    {
+        command.Add(mtpInput);
+        return this;
+    }
+
+    /// <summary>The path that was named.</summary>
+    public string Path(ParseResult result, Terminal terminal) =>
+        place == ModelPlace.Argument ? result.GetRequiredValue(argument) : result.GetValue(option)!;
+
+    /// <summary>The threads that were asked for, or null for all processors.</summary>
+    public int? Threads(ParseResult result) => result.GetValue(threads);
+
+    /// <summary>Whether MTP modules are left out.</summary>
+    public bool DropMtp(ParseResult result) => result.GetValue(dropMtp);
+
+    /// <summary>Opens the model.</summary>
+    public LoadedModel Load(ParseResult result, Terminal terminal)
+    {
+        var checkpoint = Hadal.Checkpoints.Checkpoint.Open(Path(result, terminal));
+        return new LoadedModel(checkpoint, new DeepSeek(checkpoint, DropMtp(result)), new Hadal.Numerics.Threading.KernelThreads(Threads(result)));
+    }
+
+    /// <summary>The arithmetic that was asked for.</summary>
+    public ForwardOptions Forward(ParseResult result) => new()
+    {
+        Attention = result.GetValue(attention),
+        Activations = result.GetValue(activations),
+        MtpInput = result.GetValue(mtpInput),
+    };
+}

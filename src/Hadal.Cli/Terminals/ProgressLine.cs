@@ -1,0 +1,37 @@
+namespace Hadal.Cli.Terminals;
+
+/// <summary>One line on a terminal's standard error that is redrawn as work goes on and wiped when it ends. On a pipe it writes nothing.</summary>
+internal sealed class ProgressLine(Terminal terminal, string what) : IProgress<double>, IDisposable
+{
+    private const int BarCells = 24;
+    private readonly Lock gate = new();
+    private int shownPercent = -1;
+
+    /// <inheritdoc/>
+    public void Report(double value)
+    {
+        if (!terminal.ErrorIsTerminal)
+            return;
+        var percent = (int)(100 * Math.Clamp(value, 0, 1));
+        lock (gate)
+        {
+            if (percent == shownPercent)
+                return;
+            shownPercent = percent;
+            var filled = BarCells * percent / 100;
+            terminal.Error.Write($"\r{what} [{new string('#', filled)}{new string('.', BarCells - filled)}] {percent,3}%");
+            terminal.Error.Flush();
+        }
+    }
+
+    /// <summary>Wipes the line.</summary>
+    public void Dispose()
+    {
+        lock (gate)
+        {
+            if (shownPercent >= 0)
+                terminal.Error.Write($"\r{new string(' ', what.Length + BarCells + 9)}\r");
+            shownPercent = -1;
+        }
+    }
+}

@@ -33,7 +33,7 @@ public abstract class Checkpoint : IDisposable
             return Safetensors.SafetensorsCheckpoint.OpenFolder(path);
         if (!File.Exists(path))
             throw new FileNotFoundException($"{path}: expected a model folder or a .gguf file, found nothing");
-        throw new InvalidDataException($"{path}: expected a model folder or a .gguf file, found something else");
+        return Gguf.GgufCheckpoint.OpenFile(path);
     }
 
     /// <summary>The folder or file it was opened from.</summary>

@@ -1,3 +1,4 @@
+using Hadal.Checkpoints.Config;
 using Hadal.Tests;
 
 namespace Hadal.Checkpoints.Tests;
@@ -10,7 +11,7 @@ internal static class Fixtures
     public static string Path(string name) => SharedFiles.Path("fixtures", name);
 
     /// <summary>Name, rows and columns of every matrix, name and length of every vector that a forward pass asks for.</summary>
-    public static IEnumerable<(string Name, int Rows, int Cols)> Needed(Config.ModelConfig c)
+    public static IEnumerable<(string Name, int Rows, int Cols)> Needed(ModelConfig c)
     {
         yield return ("model.embed_tokens.weight", c.VocabSize, c.HiddenSize);
         yield return ("lm_head.weight", c.VocabSize, c.HiddenSize);
@@ -30,7 +31,7 @@ internal static class Fixtures
             else
             {
                 yield return (p + "mlp.gate.weight", c.NRoutedExperts, c.HiddenSize);
-                if (c.TopkMethod == Config.TopkMethod.NoauxTc)
+                if (c.TopkMethod == TopkMethod.NoauxTc)
                     yield return (p + "mlp.gate.e_score_correction_bias", c.NRoutedExperts, 0);
                 foreach (var need in Mlp(c, p + "mlp.shared_experts.", c.MoeIntermediateSize * c.NSharedExperts))
                     yield return need;
@@ -52,7 +53,7 @@ internal static class Fixtures
         }
     }
 
-    private static IEnumerable<(string Name, int Rows, int Cols)> Latent(Config.ModelConfig c, string p)
+    private static IEnumerable<(string Name, int Rows, int Cols)> Latent(ModelConfig c, string p)
     {
         var queryRows = c.NumAttentionHeads * (c.QkNopeHeadDim + c.QkRopeHeadDim);
         if (c.QLoraRank is { } rank)
@@ -72,7 +73,7 @@ internal static class Fixtures
         yield return (p + "o_proj.weight", c.HiddenSize, c.NumAttentionHeads * c.VHeadDim);
     }
 
-    private static IEnumerable<(string Name, int Rows, int Cols)> Grouped(Config.ModelConfig c, string p) =>
+    private static IEnumerable<(string Name, int Rows, int Cols)> Grouped(ModelConfig c, string p) =>
     [
         (p + "q_proj.weight", c.NumAttentionHeads * c.HeadDim, c.HiddenSize),
         (p + "k_proj.weight", c.NumKeyValueHeads * c.HeadDim, c.HiddenSize),
@@ -80,7 +81,7 @@ internal static class Fixtures
         (p + "o_proj.weight", c.HiddenSize, c.NumAttentionHeads * c.HeadDim),
     ];
 
-    private static IEnumerable<(string Name, int Rows, int Cols)> Mlp(Config.ModelConfig c, string p, int width) =>
+    private static IEnumerable<(string Name, int Rows, int Cols)> Mlp(ModelConfig c, string p, int width) =>
     [
         (p + "gate_proj.weight", width, c.HiddenSize),
         (p + "up_proj.weight", width, c.HiddenSize),

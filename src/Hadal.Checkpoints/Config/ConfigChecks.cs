@@ -36,12 +36,11 @@ internal static class ConfigChecks
         {
             var perGroup = config.NRoutedExperts / config.NGroup;
             Check(config.NRoutedExperts % config.NGroup == 0, "n_group", $"a divisor of the {config.NRoutedExperts} routed experts", config.NGroup);
+            // A group's score is the sum of its two best experts.
+            Check(config.TopkMethod != TopkMethod.NoauxTc || config.NGroup == 1 || perGroup >= 2, "n_group", "groups of at least 2 experts", config.NGroup);
             Check(config.TopkGroup <= config.NGroup, "topk_group", $"at most the {config.NGroup} groups", config.TopkGroup);
             var selectable = config.TopkMethod == TopkMethod.Greedy ? config.NRoutedExperts : perGroup * config.TopkGroup;
             Check(config.NumExpertsPerTok <= selectable, "num_experts_per_tok", $"at most the {selectable} experts that can be selected", config.NumExpertsPerTok);
-
-            // A group's score is the sum of its two best experts.
-            Check(config.TopkMethod != TopkMethod.NoauxTc || config.NGroup == 1 || perGroup >= 2, "n_group", "groups of at least 2 experts", config.NGroup);
         }
 
         Check(config.FirstKDenseReplace <= config.NumHiddenLayers, "first_k_dense_replace", $"at most the {config.NumHiddenLayers} layers", config.FirstKDenseReplace);

@@ -32,6 +32,23 @@ internal sealed class NewFile : IDisposable
             throw new IOException($"{path}: exists already; nothing is overwritten");
     }
 
+    /// <summary>Throws when the disk of <paramref name="path"/> has less room than <paramref name="bytes"/>; where that cannot be told, the write will.</summary>
+    public static void RequireSpace(string path, long bytes)
+    {
+        long available;
+        try
+        {
+            available = new DriveInfo(Path.GetDirectoryName(Path.GetFullPath(path))!).AvailableFreeSpace;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            return;
+        }
+
+        if (available < bytes)
+            throw new IOException($"{path}: {bytes} bytes are to be written, but the disk has {available} left");
+    }
+
     /// <summary>Writes out what is buffered and gives the file its name.</summary>
     public void Complete()
     {

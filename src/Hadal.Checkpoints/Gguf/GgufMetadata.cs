@@ -129,6 +129,13 @@ public sealed class GgufMetadata
     /// <summary>As <see cref="GetDouble"/>, for a key that must be there.</summary>
     public double RequireDouble(string key) => GetDouble(key) ?? throw Missing(key, "a number");
 
+    /// <summary>The encoded value of a key that must be there.</summary>
+    internal ReadOnlySpan<byte> Raw(string key)
+    {
+        var entry = entries[key];
+        return file.Slice(entry.Start, checked((int)(entry.End - entry.Start)));
+    }
+
     /// <summary>Reads <paramref name="count"/> pairs from the cursor on, checking all and decoding none.</summary>
     internal static GgufMetadata Read(MappedFile file, GgufCursor cursor, ulong count)
     {
@@ -141,7 +148,7 @@ public sealed class GgufMetadata
             var key = cursor.String($"name of metadata key {i}", LongestKey);
             var what = $"value of {BadFile.Quote(key)}";
             var type = ReadType(file, cursor, what);
-            var entry = SkipValue(file, cursor, type, what, depth: 0);
+            var entry = SkipValue(file, cursor, type, what);
             if (!metadata.entries.TryAdd(key, entry))
                 throw BadFile.Field(file.Path, key, "expected each metadata key once, found it twice");
             metadata.keys.Add(key);
@@ -158,25 +165,28 @@ public sealed class GgufMetadata
             : throw BadFile.Error(file.Path, $"{what}: expected a value type from 0 to {(int)GgufValueType.Float64}, found {type}");
     }
 
-    private static Entry SkipValue(MappedFile file, GgufCursor cursor, GgufValueType type, string what, int depth)
+    private static Entry SkipValue(MappedFile file, GgufCursor cursor, GgufValueType type, string what)
     {
         var start = cursor.Position;
         switch (type)
         {
             case GgufValueType.String:
                 cursor.SkipString(what);
-                return new Entry(type, default, 0, start);
+                break;
             case GgufValueType.Array:
-                return SkipArray(file, cursor, what, depth);
+                var (element, count, first) = SkipArray(file, cursor, what, depth: 0);
+                return new Entry(type, element, count, start, first, cursor.Position);
             default:
                 cursor.Skip((ulong)GgufValueTypes.FixedSize(type), what);
                 if (type == GgufValueType.Bool && file.Slice(start, 1)[0] > 1)
                     throw BadFile.Error(file.Path, $"{what}: expected a bool of 0 or 1, found {file.Slice(start, 1)[0]}");
-                return new Entry(type, default, 0, start);
+                break;
         }
+
+        return new Entry(type, default, 0, start, start, cursor.Position);
     }
 
-    private static Entry SkipArray(MappedFile file, GgufCursor cursor, string what, int depth)
+    private static (GgufValueType Element, int Count, long First) SkipArray(MappedFile file, GgufCursor cursor, string what, int depth)
     {
         if (depth == DeepestArray)
             throw BadFile.Error(file.Path, $"{what}: expected arrays nested at most {DeepestArray} deep, found deeper");
@@ -192,7 +202,7 @@ public sealed class GgufMetadata
         if (size > 0)
         {
             cursor.Skip(count * (ulong)size, what);
-            return new Entry(GgufValueType.Array, element, (int)count, start);
+            return (element, (int)count, start);
         }
 
         for (var i = 0UL; i < count; i++)
@@ -203,7 +213,7 @@ public sealed class GgufMetadata
                 SkipArray(file, cursor, what, depth + 1);
         }
 
-        return new Entry(GgufValueType.Array, element, (int)count, start);
+        return (element, (int)count, start);
     }
 
     private static double Widen(float value) =>
@@ -244,5 +254,6 @@ public sealed class GgufMetadata
 
     private InvalidDataException Missing(string key, string expected) => BadFile.Field(File, key, $"expected {expected}, found no such metadata key");
 
-    private readonly record struct Entry(GgufValueType Type, GgufValueType Element, int Count, long Offset);
+    /// <summary>Where a value lies: <paramref name="Start"/> with, <paramref name="Offset"/> without the head of an array.</summary>
+    private readonly record struct Entry(GgufValueType Type, GgufValueType Element, int Count, long Start, long Offset, long End);
 }

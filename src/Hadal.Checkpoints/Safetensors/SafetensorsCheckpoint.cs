@@ -161,7 +161,10 @@ public sealed unsafe class SafetensorsCheckpoint : Checkpoint
         {
             if (!shards.TryGetValue(shard, out var file))
             {
-                file = SafetensorsFile.Open(System.IO.Path.Combine(folder, shard));
+                var shardPath = System.IO.Path.Combine(folder, shard);
+                if (!File.Exists(shardPath))
+                    throw BadFile.Tensor(index, name, $"expected it in the file {shard} of the same folder, found no such file");
+                file = SafetensorsFile.Open(shardPath);
                 opened.Add(file);
                 shards.Add(shard, file);
             }

@@ -17,6 +17,12 @@ public enum ActivationPrecision
     F32,
 
     /// <summary>
+    /// Activations as 8-bit integers in blocks of 32 or 256, for weights in a GGUF integer format; everything else as <see cref="F32"/>. What other engines
+    /// for such files do, and several times as fast.
+    /// </summary>
+    Int8,
+
+    /// <summary>
     /// W8A8: the input of every FP8 linear is quantised to E4M3 in tiles of 1x128 (DeepSeek-V3 report section 3.3.2), as DeepSeek's own inference code does on a GPU.
     /// </summary>
     Fp8,

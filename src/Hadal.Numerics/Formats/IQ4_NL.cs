@@ -6,7 +6,7 @@ namespace Hadal.Numerics.Formats;
 /// Blocks of 32: an F16 scale d, then 16 bytes whose low nibbles are codes 0-15 and whose high nibbles are codes 16-31;
 /// value = d * Table[q], a table that is denser around zero. Source: ggml, block_iq4_nl and kvalues_iq4nl.
 /// </summary>
-public readonly struct IQ4_NL : IWeightFormat<IQ4_NL>
+public readonly partial struct IQ4_NL : IWeightFormat<IQ4_NL>
 {
     private const int Codes = 2;
 

@@ -7,7 +7,7 @@ namespace Hadal.Numerics.Formats;
 /// Blocks of 32: an F16 scale d, then 16 bytes whose low nibbles are codes 0-15 and whose high nibbles are codes 16-31;
 /// value = d * (q - 8). Source: ggml, block_q4_0.
 /// </summary>
-public readonly struct Q4_0 : IWeightFormat<Q4_0>, IWeightEncoder<Q4_0>
+public readonly partial struct Q4_0 : IWeightFormat<Q4_0>, IWeightEncoder<Q4_0>
 {
     private const int Codes = 2;
     private const int Zero = 8;

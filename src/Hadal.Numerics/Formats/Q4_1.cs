@@ -7,7 +7,7 @@ namespace Hadal.Numerics.Formats;
 /// Blocks of 32: F16 scale d and minimum m, then 16 bytes whose low nibbles are codes 0-15 and whose high nibbles are codes 16-31;
 /// value = d * q + m. Source: ggml, block_q4_1.
 /// </summary>
-public readonly struct Q4_1 : IWeightFormat<Q4_1>, IWeightEncoder<Q4_1>
+public readonly partial struct Q4_1 : IWeightFormat<Q4_1>, IWeightEncoder<Q4_1>
 {
     private const int Minimum = 2;
     private const int Codes = 4;

@@ -8,7 +8,7 @@ namespace Hadal.Numerics.Formats;
 /// pair of blocks 32 bytes whose low nibbles are the codes of the first and whose high nibbles are the codes of the second;
 /// value = d * s * q - dmin * m. Source: ggml, block_q4_K.
 /// </summary>
-public readonly struct Q4_K : IWeightFormat<Q4_K>, IWeightEncoder<Q4_K>
+public readonly partial struct Q4_K : IWeightFormat<Q4_K>, IWeightEncoder<Q4_K>
 {
     private const int Minima = 2;
     private const int Pairs = 4;

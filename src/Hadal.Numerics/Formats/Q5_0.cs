@@ -7,7 +7,7 @@ namespace Hadal.Numerics.Formats;
 /// Blocks of 32: an F16 scale d, 32 bits that are bit 4 of codes 0-31, then 16 bytes whose low nibbles belong to codes 0-15 and whose high
 /// nibbles to codes 16-31; value = d * (q - 16). Source: ggml, block_q5_0.
 /// </summary>
-public readonly struct Q5_0 : IWeightFormat<Q5_0>, IWeightEncoder<Q5_0>
+public readonly partial struct Q5_0 : IWeightFormat<Q5_0>, IWeightEncoder<Q5_0>
 {
     private const int HighBits = 2;
     private const int Codes = 6;

@@ -7,7 +7,7 @@ namespace Hadal.Numerics.Formats;
 /// Blocks of 32: F16 scale d and minimum m, 32 bits that are bit 4 of codes 0-31, then 16 bytes whose low nibbles belong to codes 0-15 and
 /// whose high nibbles to codes 16-31; value = d * q + m. Source: ggml, block_q5_1.
 /// </summary>
-public readonly struct Q5_1 : IWeightFormat<Q5_1>, IWeightEncoder<Q5_1>
+public readonly partial struct Q5_1 : IWeightFormat<Q5_1>, IWeightEncoder<Q5_1>
 {
     private const int Minimum = 2;
     private const int HighBits = 4;

@@ -7,7 +7,7 @@ namespace Hadal.Numerics.Formats;
 /// Super-blocks of 256 = 8 blocks of 32: F16 d and dmin, twelve bytes of 6-bit scales s and minima m (<see cref="SixBitPairs"/>), 32 bytes whose
 /// bit j is bit 4 of the codes of block j, then nibbles as in <see cref="Q4_K"/>; value = d * s * q - dmin * m. Source: ggml, block_q5_K.
 /// </summary>
-public readonly struct Q5_K : IWeightFormat<Q5_K>, IWeightEncoder<Q5_K>
+public readonly partial struct Q5_K : IWeightFormat<Q5_K>, IWeightEncoder<Q5_K>
 {
     private const int Minima = 2;
     private const int Pairs = 4;

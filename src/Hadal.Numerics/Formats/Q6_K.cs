@@ -8,7 +8,7 @@ namespace Hadal.Numerics.Formats;
 /// value = d * s * (q - 32). Each half of 128 values is four rows of 32: rows 0 and 1 are the low nibbles of its 64 bytes, rows 2 and 3 the
 /// high nibbles; the upper bits of row r are bits 2r and 2r+1 of its 32 bytes. Source: ggml, block_q6_K.
 /// </summary>
-public readonly struct Q6_K : IWeightFormat<Q6_K>, IWeightEncoder<Q6_K>
+public readonly partial struct Q6_K : IWeightFormat<Q6_K>, IWeightEncoder<Q6_K>
 {
     private const int HighBits = 128;
     private const int Scales = 192;

@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics;
 namespace Hadal.Numerics.Formats;
 
 /// <summary>Blocks of 32: an F16 scale d, then 32 signed bytes q; value = d * q. Source: ggml, block_q8_0.</summary>
-public readonly struct Q8_0 : IWeightFormat<Q8_0>, IWeightEncoder<Q8_0>
+public readonly partial struct Q8_0 : IWeightFormat<Q8_0>, IWeightEncoder<Q8_0>
 {
     private const int Codes = 2;
 

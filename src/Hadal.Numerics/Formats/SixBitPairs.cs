@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Hadal.Numerics.Formats;
 
@@ -9,7 +10,7 @@ namespace Hadal.Numerics.Formats;
 /// bytes 4-7 minima 0-3, bytes 8-11 the lower 4 bits of scale (low nibble) and minimum (high nibble) 4-7, whose upper 2 bits are the upper 2 bits
 /// of bytes 0-3 (scales) and 4-7 (minima). Source: ggml, get_scale_min_k4.
 /// </summary>
-internal static class SixBitPairs
+internal static unsafe class SixBitPairs
 {
     /// <summary>Bytes of the eight pairs.</summary>
     public const int Bytes = 12;
@@ -96,4 +97,44 @@ internal static class SixBitPairs
             largest = Math.Max(largest, lanes[lane]);
         return largest;
     }
+
+    /// <summary>All eight, each for the two blocks of 16 codes it covers.</summary>
+    public static void Unpack(ReadOnlySpan<byte> packed, Span<short> scales, Span<short> minima)
+    {
+        for (var i = 0; i < 2 * Count; i++)
+        {
+            var (scale, minimum) = Get(packed, i / 2);
+            scales[i] = (short)scale;
+            minima[i] = (short)minimum;
+        }
+    }
+
+    /// <summary>The eight scales.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<short> Scales(byte* packed)
+    {
+        var (a, _, c) = (*(uint*)packed, *(uint*)(packed + 4), *(uint*)(packed + 8));
+        return Widen(a & 0x3F3F3F3F, (c & 0x0F0F0F0F) | ((a >> 2) & 0x30303030));
+    }
+
+    /// <summary>The eight minima.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<short> Minima(byte* packed)
+    {
+        var (b, c) = (*(uint*)(packed + 4), *(uint*)(packed + 8));
+        return Widen(b & 0x3F3F3F3F, ((c >> 4) & 0x0F0F0F0F) | ((b >> 2) & 0x30303030));
+    }
+
+    /// <summary>Eight scales as a table for <see cref="Select"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<short> Spread(Vector128<short> scales) => scales.ToVector256Unsafe().ToVector512Unsafe();
+
+    /// <summary>Scale <paramref name="first"/> in the lower half and <paramref name="first"/> + 2 in the upper half.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<short> Select(Vector512<short> scales, int first) =>
+        Avx512BW.PermuteVar32x16(scales, Vector512.Create(Vector256.Create((short)first), Vector256.Create((short)(first + 2))));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<short> Widen(uint low, uint high) =>
+        Vector128.WidenLower(Vector128.CreateScalarUnsafe(low | ((ulong)high << 32)).AsByte()).AsInt16();
 }

@@ -18,6 +18,15 @@ public interface IEncoderAction
         where TFormat : struct, IWeightFormat<TFormat>, IWeightEncoder<TFormat>;
 }
 
+/// <summary>Work to be done with a format that has integer products, known at run time; see <see cref="WeightFormats.TryDispatchInteger{TAction}"/>.</summary>
+public interface IIntegerAction
+{
+    /// <summary>Does the work with the format as a type.</summary>
+    /// <typeparam name="TFormat">The format.</typeparam>
+    void Invoke<TFormat>()
+        where TFormat : struct, IIntegerFormat<TFormat>;
+}
+
 /// <summary>From a <see cref="WeightFormat"/> value to its type: the only switches over formats there are.</summary>
 public static class WeightFormats
 {
@@ -69,6 +78,33 @@ public static class WeightFormats
             case WeightFormat.Q6_K: action.Invoke<Q6_K>(); return true;
             default: return false;
         }
+    }
+
+    /// <summary>Calls <paramref name="action"/> with the type that implements <paramref name="format"/>, if it has integer products.</summary>
+    /// <returns>Whether it has.</returns>
+    public static bool TryDispatchInteger<TAction>(WeightFormat format, ref TAction action)
+        where TAction : struct, IIntegerAction, allows ref struct
+    {
+        switch (format)
+        {
+            case WeightFormat.Q8_0: action.Invoke<Q8_0>(); return true;
+            case WeightFormat.Q4_0: action.Invoke<Q4_0>(); return true;
+            case WeightFormat.Q4_1: action.Invoke<Q4_1>(); return true;
+            case WeightFormat.Q5_0: action.Invoke<Q5_0>(); return true;
+            case WeightFormat.Q5_1: action.Invoke<Q5_1>(); return true;
+            case WeightFormat.Q4_K: action.Invoke<Q4_K>(); return true;
+            case WeightFormat.Q5_K: action.Invoke<Q5_K>(); return true;
+            case WeightFormat.Q6_K: action.Invoke<Q6_K>(); return true;
+            case WeightFormat.IQ4_NL: action.Invoke<IQ4_NL>(); return true;
+            default: return false;
+        }
+    }
+
+    /// <summary>Whether a format has integer products.</summary>
+    public static bool HasIntegerProducts(WeightFormat format)
+    {
+        var nothing = default(Nothing);
+        return TryDispatchInteger(format, ref nothing);
     }
 
     /// <summary>Values in one block.</summary>
@@ -145,6 +181,14 @@ public static class WeightFormats
             if (Values.Length % TFormat.BlockLength != 0 || (long)Values.Length / TFormat.BlockLength * TFormat.BlockBytes != Blocks.Length)
                 throw new ArgumentException($"{Values.Length} values do not fill {Blocks.Length} bytes with whole blocks of {TFormat.Id} ({TFormat.BlockLength} values in {TFormat.BlockBytes} bytes)");
             TFormat.Encode(Values, Blocks);
+        }
+    }
+
+    private struct Nothing : IIntegerAction
+    {
+        public readonly void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat>
+        {
         }
     }
 

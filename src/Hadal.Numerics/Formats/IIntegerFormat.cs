@@ -1,0 +1,41 @@
+using System.Runtime.Intrinsics;
+
+namespace Hadal.Numerics.Formats;
+
+/// <summary>
+/// A format whose weights are integers up to a float scale for each block, so that a product with integer activations is exact within a block:
+/// w = d * s * q - dmin * m, with an integer scale s and minimum m for each 16 values.
+/// </summary>
+/// <typeparam name="TSelf">The implementing struct; it has no state.</typeparam>
+public unsafe interface IIntegerFormat<TSelf> : IWeightFormat<TSelf>
+    where TSelf : struct, IIntegerFormat<TSelf>
+{
+    /// <summary>Whether blocks have minima.</summary>
+    static abstract bool HasMinimum { get; }
+
+    /// <summary>The specification: one block as integers.</summary>
+    /// <param name="block">One block.</param>
+    /// <param name="codes">[A]: q, zero point removed.</param>
+    /// <param name="scales">[A/16]: s.</param>
+    /// <param name="minima">[A/16]: m.</param>
+    static abstract void Unpack(ReadOnlySpan<byte> block, Span<sbyte> codes, Span<short> scales, Span<short> minima);
+
+    /// <summary>d of a block as binary16 bits.</summary>
+    static abstract ushort ScaleBits(byte* block);
+
+    /// <summary>dmin of a block as binary16 bits; negated where the format adds its minimum.</summary>
+    static abstract ushort MinimumBits(byte* block);
+
+    /// <summary>Four partial sums of sum_i s q x over a block.</summary>
+    /// <param name="block">One block.</param>
+    /// <param name="codes">[A] activation codes.</param>
+    /// <param name="sums16">[A/16] their sums.</param>
+    /// <param name="sums32">[A/32] their sums.</param>
+    static abstract Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32);
+
+    /// <summary>Four partial sums of sum_i m x over a block; only with minima.</summary>
+    /// <param name="block">One block.</param>
+    /// <param name="sums16">[A/16] sums of activation codes.</param>
+    /// <param name="sums32">[A/32] sums of activation codes.</param>
+    static abstract Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32);
+}

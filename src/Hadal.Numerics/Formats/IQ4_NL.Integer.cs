@@ -1,0 +1,49 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Hadal.Numerics.Formats;
+
+/// <content>Products with integer activations.</content>
+public readonly unsafe partial struct IQ4_NL : IIntegerFormat<IQ4_NL>
+{
+    /// <inheritdoc/>
+    public static bool HasMinimum => false;
+
+    /// <inheritdoc/>
+    public static void Unpack(ReadOnlySpan<byte> block, Span<sbyte> codes, Span<short> scales, Span<short> minima)
+    {
+        for (var i = 0; i < 16; i++)
+        {
+            codes[i] = Table[block[Codes + i] & 0x0F];
+            codes[i + 16] = Table[block[Codes + i] >> 4];
+        }
+
+        scales.Fill(1);
+        minima.Clear();
+    }
+
+    /// <inheritdoc/>
+    public static ushort ScaleBits(byte* block) => *(ushort*)block;
+
+    /// <inheritdoc/>
+    public static ushort MinimumBits(byte* block) => 0;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32) =>
+        IntegerLanes.Fold(IntegerLanes.SignedPairs(LookUp(IntegerLanes.Nibbles(block + Codes)), Vector256.Load(codes)));
+
+    /// <inheritdoc/>
+    public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => default;
+
+    /// <summary>The table's values for thirty-two codes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static Vector256<sbyte> LookUp(Vector256<byte> codes)
+    {
+        var table = Vector128.Create(Table);
+        return Avx2.IsSupported
+            ? Avx2.Shuffle(Vector256.Create(table, table), codes.AsSByte())
+            : Vector256.Create(Vector128.Shuffle(table, codes.GetLower().AsSByte()), Vector128.Shuffle(table, codes.GetUpper().AsSByte()));
+    }
+}

@@ -1,0 +1,101 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Hadal.Numerics.Formats;
+
+/// <summary>Exact integer steps that products of small codes are made of; the same numbers on every instruction set.</summary>
+internal static unsafe class IntegerLanes
+{
+    /// <summary>
+    /// Lane i is u[2i] * s[2i] + u[2i + 1] * s[2i + 1]. The sums must fit 16 bits, as they do for codes up to 128 times activations up to 127.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<short> Pairs(Vector256<byte> u, Vector256<sbyte> s)
+    {
+        if (Avx2.IsSupported)
+            return Avx2.MultiplyAddAdjacent(u, s);
+        var (uLow, uHigh) = Vector256.Widen(u);
+        var (sLow, sHigh) = Vector256.Widen(s);
+        return AddAdjacent(uLow.AsInt16() * sLow, uHigh.AsInt16() * sHigh);
+    }
+
+    /// <summary>Lane i is a[2i] * b[2i] + a[2i + 1] * b[2i + 1] in 32 bits.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> Products(Vector256<short> a, Vector256<short> b)
+    {
+        if (Avx2.IsSupported)
+            return Avx2.MultiplyAddAdjacent(a, b);
+        return Vector256.Create(Products(a.GetLower(), b.GetLower()), Products(a.GetUpper(), b.GetUpper()));
+    }
+
+    /// <inheritdoc cref="Products(Vector256{short}, Vector256{short})"/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Products(Vector128<short> a, Vector128<short> b)
+    {
+        if (Sse2.IsSupported)
+            return Sse2.MultiplyAddAdjacent(a, b);
+        var (aLow, aHigh) = Vector128.Widen(a);
+        var (bLow, bHigh) = Vector128.Widen(b);
+        var low = aLow * bLow;
+        var high = aHigh * bHigh;
+        return Vector128.Create(low[0] + low[1], low[2] + low[3], high[0] + high[1], high[2] + high[3]);
+    }
+
+    /// <summary>Sixteen or thirty-two signed codes times activations, as pairs: the sign moves to the activation, the magnitude stays unsigned.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<short> SignedPairs(Vector256<sbyte> q, Vector256<sbyte> s)
+    {
+        if (Avx2.IsSupported)
+            return Avx2.MultiplyAddAdjacent(Avx2.Abs(q), Avx2.Sign(s, q));
+        var (qLow, qHigh) = Vector256.Widen(q);
+        var (sLow, sHigh) = Vector256.Widen(s);
+        return AddAdjacent(qLow * sLow, qHigh * sHigh);
+    }
+
+    /// <summary>The sum of pairs of lanes, folded to four lanes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Fold(Vector256<short> pairs) => Fold(Products(pairs, Vector256<short>.One));
+
+    /// <summary>Upper half added to lower half.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Fold(Vector256<int> sums) => sums.GetLower() + sums.GetUpper();
+
+    /// <summary>Thirty-two codes from sixteen bytes: low nibbles first, then high nibbles.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Nibbles(byte* bytes)
+    {
+        var packed = Vector128.Load(bytes);
+        return Vector256.Create(packed, packed >>> 4) & Vector256.Create((byte)0x0F);
+    }
+
+    /// <summary>Lane i is 0x10 where bit i is set, else 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> FifthBits(uint bits)
+    {
+        var lanes = Vector256.Create(0x8040201008040201UL).AsByte();
+        Vector256<byte> spread;
+        if (Avx2.IsSupported)
+        {
+            var index = Vector256.Create(0x0000000000000000UL, 0x0101010101010101UL, 0x0202020202020202UL, 0x0303030303030303UL).AsByte();
+            spread = Avx2.Shuffle(Vector256.Create(bits).AsByte(), index);
+        }
+        else
+        {
+            spread = Vector256.Create(
+                Vector128.Create(Vector64.Create((byte)bits), Vector64.Create((byte)(bits >> 8))),
+                Vector128.Create(Vector64.Create((byte)(bits >> 16)), Vector64.Create((byte)(bits >> 24))));
+        }
+
+        return Vector256.Equals(spread & lanes, lanes) & Vector256.Create((byte)0x10);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<short> AddAdjacent(Vector256<short> low, Vector256<short> high)
+    {
+        // Low half of a 32-bit lane plus its high half; the sums fit 16 bits.
+        var sumLow = ((low.AsInt32() << 16) >> 16) + (low.AsInt32() >> 16);
+        var sumHigh = ((high.AsInt32() << 16) >> 16) + (high.AsInt32() >> 16);
+        return Vector256.Narrow(sumLow, sumHigh);
+    }
+}

@@ -1,0 +1,42 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace Hadal.Numerics.Formats;
+
+/// <content>Products with integer activations.</content>
+public readonly unsafe partial struct Q4_0 : IIntegerFormat<Q4_0>
+{
+    /// <inheritdoc/>
+    public static bool HasMinimum => false;
+
+    /// <inheritdoc/>
+    public static void Unpack(ReadOnlySpan<byte> block, Span<sbyte> codes, Span<short> scales, Span<short> minima)
+    {
+        for (var i = 0; i < 16; i++)
+        {
+            codes[i] = (sbyte)(((block[Codes + i] & 0x0F)) - Zero);
+            codes[i + 16] = (sbyte)(((block[Codes + i] >> 4)) - Zero);
+        }
+
+        scales.Fill(1);
+        minima.Clear();
+    }
+
+    /// <inheritdoc/>
+    public static ushort ScaleBits(byte* block) => *(ushort*)block;
+
+    /// <inheritdoc/>
+    public static ushort MinimumBits(byte* block) => 0;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
+    {
+        var sums = IntegerLanes.Fold(IntegerLanes.Pairs(IntegerLanes.Nibbles(block + Codes), Vector256.Load(codes)));
+        return sums - Vector128.CreateScalar(Zero * sums32[0]);
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => default;
+}

@@ -1,0 +1,43 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace Hadal.Numerics.Formats;
+
+/// <content>Products with integer activations.</content>
+public readonly unsafe partial struct Q4_1 : IIntegerFormat<Q4_1>
+{
+    /// <inheritdoc/>
+    public static bool HasMinimum => true;
+
+    /// <inheritdoc/>
+    public static void Unpack(ReadOnlySpan<byte> block, Span<sbyte> codes, Span<short> scales, Span<short> minima)
+    {
+        for (var i = 0; i < 16; i++)
+        {
+            codes[i] = (sbyte)(((block[Codes + i] & 0x0F)));
+            codes[i + 16] = (sbyte)(((block[Codes + i] >> 4)));
+        }
+
+        scales.Fill(1);
+        minima.Fill(1);
+    }
+
+    /// <inheritdoc/>
+    public static ushort ScaleBits(byte* block) => *(ushort*)block;
+
+    /// <inheritdoc/>
+    // The format adds its minimum.
+    public static ushort MinimumBits(byte* block) => (ushort)(*(ushort*)(block + 2) ^ 0x8000);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
+    {
+        var sums = IntegerLanes.Fold(IntegerLanes.Pairs(IntegerLanes.Nibbles(block + Codes), Vector256.Load(codes)));
+        return sums;
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => Vector128.CreateScalar((int)sums32[0]);
+}

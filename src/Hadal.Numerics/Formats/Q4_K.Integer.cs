@@ -1,0 +1,70 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Hadal.Numerics.Formats;
+
+/// <content>Products with integer activations.</content>
+public readonly unsafe partial struct Q4_K : IIntegerFormat<Q4_K>
+{
+    /// <inheritdoc/>
+    public static bool HasMinimum => true;
+
+    /// <inheritdoc/>
+    public static void Unpack(ReadOnlySpan<byte> block, Span<sbyte> codes, Span<short> scales, Span<short> minima)
+    {
+        SixBitPairs.Unpack(block.Slice(Pairs, SixBitPairs.Bytes), scales, minima);
+        for (var i = 0; i < BlockLength; i++)
+            codes[i] = (sbyte)((block[Codes + (32 * (i / 64)) + (i % 32)] >> (4 * (i / 32 % 2))) & 0x0F);
+    }
+
+    /// <inheritdoc/>
+    public static ushort ScaleBits(byte* block) => *(ushort*)block;
+
+    /// <inheritdoc/>
+    public static ushort MinimumBits(byte* block) => *(ushort*)(block + Minima);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
+    {
+        var scales = SixBitPairs.Scales(block + Pairs);
+        if (Avx512BW.IsSupported)
+        {
+            // 64 bytes hold blocks 0 and 2 in their low nibbles and 1 and 3 in the high ones.
+            var wide = SixBitPairs.Spread(scales);
+            var mask = Vector512.Create((byte)0x0F);
+            var sum = Vector512<int>.Zero;
+            for (var c = 0; c < 2; c++)
+            {
+                var packed = Vector512.Load(block + Codes + (64 * c));
+                var x0 = Vector512.Load(codes + (128 * c));
+                var x1 = Vector512.Load(codes + (128 * c) + 64);
+                var even = Vector512.Create(x0.GetLower(), x1.GetLower());
+                var odd = Vector512.Create(x0.GetUpper(), x1.GetUpper());
+                sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent(packed & mask, even), SixBitPairs.Select(wide, 4 * c));
+                sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent((packed.AsUInt16() >>> 4).AsByte() & mask, odd), SixBitPairs.Select(wide, (4 * c) + 1));
+            }
+
+            return IntegerLanes.Fold(sum.GetLower() + sum.GetUpper());
+        }
+        else
+        {
+            var mask = Vector256.Create((byte)0x0F);
+            var sum = Vector256<int>.Zero;
+            for (var j = 0; j < 8; j += 2)
+            {
+                var packed = Vector256.Load(block + Codes + (16 * j));
+                sum += IntegerLanes.Products(IntegerLanes.Pairs(packed & mask, Vector256.Load(codes + (32 * j))), Vector256.Create(scales.GetElement(j)));
+                sum += IntegerLanes.Products(IntegerLanes.Pairs(packed >>> 4, Vector256.Load(codes + (32 * j) + 32)), Vector256.Create(scales.GetElement(j + 1)));
+            }
+
+            return IntegerLanes.Fold(sum);
+        }
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) =>
+        IntegerLanes.Products(SixBitPairs.Minima(block + Pairs), Vector128.Load(sums32));
+}

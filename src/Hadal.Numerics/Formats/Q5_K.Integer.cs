@@ -1,0 +1,88 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Hadal.Numerics.Formats;
+
+/// <content>Products with integer activations.</content>
+public readonly unsafe partial struct Q5_K : IIntegerFormat<Q5_K>
+{
+    /// <inheritdoc/>
+    public static bool HasMinimum => true;
+
+    /// <inheritdoc/>
+    public static void Unpack(ReadOnlySpan<byte> block, Span<sbyte> codes, Span<short> scales, Span<short> minima)
+    {
+        SixBitPairs.Unpack(block.Slice(Pairs, SixBitPairs.Bytes), scales, minima);
+        for (var i = 0; i < BlockLength; i++)
+        {
+            var nibble = (block[Codes + (32 * (i / 64)) + (i % 32)] >> (4 * (i / 32 % 2))) & 0x0F;
+            codes[i] = (sbyte)(nibble | (((block[HighBits + (i % 32)] >> (i / 32)) & 1) << 4));
+        }
+    }
+
+    /// <inheritdoc/>
+    public static ushort ScaleBits(byte* block) => *(ushort*)block;
+
+    /// <inheritdoc/>
+    public static ushort MinimumBits(byte* block) => *(ushort*)(block + Minima);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
+    {
+        var scales = SixBitPairs.Scales(block + Pairs);
+        var high = Vector256.Load(block + HighBits);
+        if (Avx512BW.IsSupported)
+        {
+            // As in Q4_K; the fifth bits of blocks j (lower half) and j + 2 (upper half) are bits j and j + 2 of the same 32 bytes.
+            var wide = SixBitPairs.Spread(scales);
+            var mask = Vector512.Create((byte)0x0F);
+            var both = Vector512.Create(high, high);
+            var sum = Vector512<int>.Zero;
+            for (var c = 0; c < 2; c++)
+            {
+                var packed = Vector512.Load(block + Codes + (64 * c));
+                var x0 = Vector512.Load(codes + (128 * c));
+                var x1 = Vector512.Load(codes + (128 * c) + 64);
+                var even = Vector512.Create(x0.GetLower(), x1.GetLower());
+                var odd = Vector512.Create(x0.GetUpper(), x1.GetUpper());
+                var evenCodes = (packed & mask) | FifthBits(both, 4 * c);
+                var oddCodes = ((packed.AsUInt16() >>> 4).AsByte() & mask) | FifthBits(both, (4 * c) + 1);
+                sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent(evenCodes, even), SixBitPairs.Select(wide, 4 * c));
+                sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent(oddCodes, odd), SixBitPairs.Select(wide, (4 * c) + 1));
+            }
+
+            return IntegerLanes.Fold(sum.GetLower() + sum.GetUpper());
+        }
+        else
+        {
+            var mask = Vector256.Create((byte)0x0F);
+            var one = Vector256.Create((byte)1);
+            var sum = Vector256<int>.Zero;
+            for (var j = 0; j < 8; j += 2)
+            {
+                var packed = Vector256.Load(block + Codes + (16 * j));
+                var first = (packed & mask) | (((high >>> j) & one) << 4);
+                var second = (packed >>> 4) | (((high >>> (j + 1)) & one) << 4);
+                sum += IntegerLanes.Products(IntegerLanes.Pairs(first, Vector256.Load(codes + (32 * j))), Vector256.Create(scales.GetElement(j)));
+                sum += IntegerLanes.Products(IntegerLanes.Pairs(second, Vector256.Load(codes + (32 * j) + 32)), Vector256.Create(scales.GetElement(j + 1)));
+            }
+
+            return IntegerLanes.Fold(sum);
+        }
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) =>
+        IntegerLanes.Products(SixBitPairs.Minima(block + Pairs), Vector128.Load(sums32));
+
+    // Bit j of each byte of the lower half and bit j + 2 of the upper half, moved to bit 4.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<byte> FifthBits(Vector512<byte> both, int j)
+    {
+        var bits = Vector512.Create(Vector256.Create((byte)(1 << j)), Vector256.Create((byte)(1 << (j + 2))));
+        return Vector512.Equals(both & bits, bits) & Vector512.Create((byte)0x10);
+    }
+}

@@ -1,0 +1,95 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Hadal.Numerics.Formats;
+
+/// <content>Products with integer activations.</content>
+public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
+{
+    /// <inheritdoc/>
+    public static bool HasMinimum => false;
+
+    /// <inheritdoc/>
+    public static void Unpack(ReadOnlySpan<byte> block, Span<sbyte> codes, Span<short> scales, Span<short> minima)
+    {
+        for (var i = 0; i < BlockLength; i++)
+        {
+            var (half, row, at) = (i / 128, i / 32 % 4, i % 32);
+            var nibble = (block[(64 * half) + (32 * (row % 2)) + at] >> (4 * (row / 2))) & 0x0F;
+            codes[i] = (sbyte)((nibble | (((block[HighBits + (32 * half) + at] >> (2 * row)) & 3) << 4)) - Zero);
+        }
+
+        for (var i = 0; i < scales.Length; i++)
+            scales[i] = (sbyte)block[Scales + i];
+        minima.Clear();
+    }
+
+    /// <inheritdoc/>
+    public static ushort ScaleBits(byte* block) => *(ushort*)(block + SuperScale);
+
+    /// <inheritdoc/>
+    public static ushort MinimumBits(byte* block) => 0;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
+    {
+        // The zero point of 32 comes off at the end: 32 * sum of scales times sums of activations.
+        var packedScales = Vector128.Load((sbyte*)block + Scales);
+        var (lowScales, highScales) = Vector128.Widen(packedScales);
+        var zero = (IntegerLanes.Products(lowScales, Vector128.Load(sums16)) + IntegerLanes.Products(highScales, Vector128.Load(sums16 + 8))) * Zero;
+        if (Avx512BW.IsSupported)
+        {
+            var wide = Avx512BW.ConvertToVector512Int16(Vector256.Create(packedScales, packedScales));
+            var nibble = Vector512.Create((byte)0x0F);
+            var upper = Vector512.Create((byte)0x30);
+            var sum = Vector512<int>.Zero;
+            for (var half = 0; half < 2; half++)
+            {
+                // 64 bytes: rows 0 and 1 in the low nibbles, rows 2 and 3 in the high ones.
+                var packed = Vector512.Load(block + (64 * half));
+                var high = Vector256.Load(block + HighBits + (32 * half));
+                var first = (packed & nibble) | (Vector512.Create((high.AsUInt16() << 4).AsByte(), (high.AsUInt16() << 2).AsByte()) & upper);
+                var second = ((packed.AsUInt16() >>> 4).AsByte() & nibble) | (Vector512.Create(high, (high.AsUInt16() >>> 2).AsByte()) & upper);
+                sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent(first, Vector512.Load(codes + (128 * half))), Select(wide, 8 * half));
+                sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent(second, Vector512.Load(codes + (128 * half) + 64)), Select(wide, (8 * half) + 4));
+            }
+
+            return IntegerLanes.Fold(sum.GetLower() + sum.GetUpper()) - zero;
+        }
+        else
+        {
+            var nibble = Vector256.Create((byte)0x0F);
+            var upper = Vector256.Create((byte)0x30);
+            var sum = Vector256<int>.Zero;
+            for (var half = 0; half < 2; half++)
+            {
+                var high = Vector256.Load(block + HighBits + (32 * half));
+                for (var row = 0; row < 4; row++)
+                {
+                    var packed = Vector256.Load(block + (64 * half) + (32 * (row % 2)));
+                    var bits = row switch { 0 => high << 4, 1 => high << 2, 2 => high, _ => high >>> 2 };
+                    var u = (row < 2 ? packed & nibble : packed >>> 4) | (bits & upper);
+                    var s = (8 * half) + (2 * row);
+                    var scales = Vector256.Create(Vector128.Create((short)packedScales.GetElement(s)), Vector128.Create((short)packedScales.GetElement(s + 1)));
+                    sum += IntegerLanes.Products(IntegerLanes.Pairs(u, Vector256.Load(codes + (128 * half) + (32 * row))), scales);
+                }
+            }
+
+            return IntegerLanes.Fold(sum) - zero;
+        }
+    }
+
+    /// <inheritdoc/>
+    public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => default;
+
+    // Each of four scales from index first on, for the eight lanes of pairs of its sixteen codes.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<short> Select(Vector512<short> scales, int first)
+    {
+        var lanes = Vector512.Create(
+            Vector256.Create(Vector128.Create((short)0), Vector128.Create((short)1)), Vector256.Create(Vector128.Create((short)2), Vector128.Create((short)3)));
+        return Avx512BW.PermuteVar32x16(scales, lanes + Vector512.Create((short)first));
+    }
+}

@@ -1,0 +1,34 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace Hadal.Numerics.Formats;
+
+/// <content>Products with integer activations.</content>
+public readonly unsafe partial struct Q8_0 : IIntegerFormat<Q8_0>
+{
+    /// <inheritdoc/>
+    public static bool HasMinimum => false;
+
+    /// <inheritdoc/>
+    public static void Unpack(ReadOnlySpan<byte> block, Span<sbyte> codes, Span<short> scales, Span<short> minima)
+    {
+        for (var i = 0; i < 32; i++)
+            codes[i] = (sbyte)block[2 + i];
+        scales.Fill(1);
+        minima.Clear();
+    }
+
+    /// <inheritdoc/>
+    public static ushort ScaleBits(byte* block) => *(ushort*)block;
+
+    /// <inheritdoc/>
+    public static ushort MinimumBits(byte* block) => 0;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32) =>
+        IntegerLanes.Fold(IntegerLanes.SignedPairs(Vector256.Load((sbyte*)block + 2), Vector256.Load(codes)));
+
+    /// <inheritdoc/>
+    public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => default;
+}

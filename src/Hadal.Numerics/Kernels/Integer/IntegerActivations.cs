@@ -1,0 +1,87 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace Hadal.Numerics.Kernels.Integer;
+
+/// <summary>
+/// Activations as 8-bit integers, for products with the integer formats: per block of A values (the weight's block length, 32 or 256) s = amax / 127 and
+/// q = round(x / s) to nearest even, with the sums of each 16 and each 32 codes beside them (they carry zero points and minima). Rows of one token after
+/// the other, in one piece of memory: codes [K], sums of 16 [K/16], sums of 32 [K/32], scales [K/A].
+/// </summary>
+public static unsafe class IntegerActivations
+{
+    /// <summary>The largest code; -128 is not used, so that sums of products fit 16 bits.</summary>
+    public const int MaxCode = 127;
+
+    /// <summary>Bytes of a row of <paramref name="cols"/> values in blocks of <paramref name="block"/>, a multiple of 64.</summary>
+    public static int RowBytes(int cols, int block) => (cols + (cols / 16 * 2) + (cols / 32 * 2) + (cols / block * 4) + 63) & ~63;
+
+    /// <summary>Quantises one row.</summary>
+    /// <param name="x">[K], K a multiple of the block.</param>
+    /// <param name="block">A: 32 or 256.</param>
+    /// <param name="row">Receives <see cref="RowBytes"/> bytes.</param>
+    public static void QuantizeRow(ReadOnlySpan<float> x, int block, Span<byte> row)
+    {
+        if (x.Length % block != 0 || block % 32 != 0 || row.Length < RowBytes(x.Length, block))
+            throw new ArgumentException($"{x.Length} values in blocks of {block} need {RowBytes(x.Length, block)} bytes, but there are {row.Length}");
+        fixed (float* px = x)
+        fixed (byte* p = row)
+        {
+            var view = new IntegerRow(p, x.Length);
+            for (var b = 0; b < x.Length / block; b++)
+                QuantizeBlock(px + (b * block), block, view, b);
+        }
+    }
+
+    private static void QuantizeBlock(float* x, int block, IntegerRow row, int index)
+    {
+        var max = Vector512<float>.Zero;
+        for (var i = 0; i < block; i += 16)
+            max = Vector512.Max(max, Vector512.Abs(Vector512.Load(x + i)));
+        var amax = Max(max);
+        row.Scales[index] = amax / MaxCode;
+        var inverse = Vector512.Create(amax == 0 ? 0 : MaxCode / amax);
+        var start = index * block;
+        for (var i = 0; i < block; i += 16)
+        {
+            // Within +-127 after rounding: |x| * (127 / amax) exceeds 127 by less than half.
+            var codes = Vector512.ConvertToInt32(Vector512.Round(Vector512.Load(x + i) * inverse));
+            Narrow(codes).Store(row.Codes + start + i);
+            row.Sums16[(start + i) / 16] = (short)Vector512.Sum(codes);
+        }
+
+        for (var i = start / 32; i < (start + block) / 32; i++)
+            row.Sums32[i] = (short)(row.Sums16[2 * i] + row.Sums16[(2 * i) + 1]);
+    }
+
+    private static float Max(Vector512<float> v)
+    {
+        var v8 = Vector256.Max(v.GetLower(), v.GetUpper());
+        var v4 = Vector128.Max(v8.GetLower(), v8.GetUpper());
+        return Math.Max(Math.Max(v4[0], v4[2]), Math.Max(v4[1], v4[3]));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<sbyte> Narrow(Vector512<int> codes) =>
+        Vector128.Narrow(
+            Vector128.Narrow(codes.GetLower().GetLower(), codes.GetLower().GetUpper()),
+            Vector128.Narrow(codes.GetUpper().GetLower(), codes.GetUpper().GetUpper()));
+}
+
+/// <summary>Where the parts of one quantised row lie.</summary>
+internal readonly unsafe struct IntegerRow
+{
+    public readonly sbyte* Codes;
+    public readonly short* Sums16;
+    public readonly short* Sums32;
+    public readonly float* Scales;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public IntegerRow(byte* row, int cols)
+    {
+        Codes = (sbyte*)row;
+        Sums16 = (short*)(row + cols);
+        Sums32 = Sums16 + (cols / 16);
+        Scales = (float*)(Sums32 + (cols / 32));
+    }
+}

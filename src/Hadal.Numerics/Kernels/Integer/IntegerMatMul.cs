@@ -1,0 +1,91 @@
+using Hadal.Numerics.Formats;
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Numerics.Kernels.Integer;
+
+/// <summary>
+/// Products of activations quantised to 8 bits (<see cref="IntegerActivations"/>) with weights in integer formats, summed in the order of
+/// <see cref="IntegerDot"/>: the bits of a result are the same for one token or many, on any number of threads and any instruction set.
+/// </summary>
+/// <remarks>Shape letters: T tokens, K input channels (the weight's columns), M output channels (its rows).</remarks>
+public static unsafe class IntegerMatMul
+{
+    /// <summary>y[t, m] = sum_k x[t, k] W[m, k].</summary>
+    /// <param name="weight">W [M, K], in a format with <see cref="WeightFormats.HasIntegerProducts"/>.</param>
+    /// <param name="x">[T] rows of <see cref="IntegerActivations.RowBytes"/> bytes, quantised in blocks of the weight's block length.</param>
+    /// <param name="y">[T, M], overwritten.</param>
+    /// <param name="tokens">T.</param>
+    /// <param name="threads">Pool to run on.</param>
+    /// <exception cref="ArgumentException">The lengths do not fit the shapes, or the format has no integer products.</exception>
+    public static void Multiply(WeightMatrix weight, ReadOnlySpan<byte> x, Span<float> y, int tokens, KernelThreads threads)
+    {
+        var rowBytes = IntegerActivations.RowBytes(weight.Cols, WeightFormats.BlockLength(weight.Format));
+        if (tokens <= 0 || x.Length != (long)tokens * rowBytes || y.Length != (long)tokens * weight.Rows)
+            throw new ArgumentException($"{tokens} tokens x W [{weight.Rows}, {weight.Cols}] need x of {(long)tokens * rowBytes} bytes and y of {(long)tokens * weight.Rows} values, but they have {x.Length} and {y.Length}");
+        fixed (byte* px = x)
+        fixed (float* py = y)
+        {
+            var action = new MultiplyAction { Weight = weight, X = px, XStride = rowBytes, Y = py, YStride = weight.Rows, Tokens = tokens, Threads = threads };
+            if (!WeightFormats.TryDispatchInteger(weight.Format, ref action))
+                throw new ArgumentException($"{weight.Format} has no integer products");
+        }
+    }
+
+    /// <summary>As <see cref="Multiply"/> on the calling worker alone, from float32 input that is quantised on the way; x and y may be strided.</summary>
+    /// <param name="weight">W [M, K].</param>
+    /// <param name="x">[T, K], rows <paramref name="xStride"/> apart.</param>
+    /// <param name="xStride">Values from one token's input to the next.</param>
+    /// <param name="y">[T, M], rows <paramref name="yStride"/> apart.</param>
+    /// <param name="yStride">Values from one token's output to the next.</param>
+    /// <param name="tokens">T.</param>
+    /// <param name="threads">The pool whose job is running.</param>
+    /// <param name="worker">The worker number passed to the job.</param>
+    internal static void MultiplyOnWorker(WeightMatrix weight, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker)
+    {
+        var block = WeightFormats.BlockLength(weight.Format);
+        var rowBytes = IntegerActivations.RowBytes(weight.Cols, block);
+        var quantized = threads.Scratch(worker, (long)tokens * rowBytes);
+        for (var t = 0; t < tokens; t++)
+            IntegerActivations.QuantizeRow(new ReadOnlySpan<float>(x + ((long)t * xStride), weight.Cols), block, new Span<byte>(quantized + ((long)t * rowBytes), rowBytes));
+        var action = new MultiplyAction { Weight = weight, X = quantized, XStride = rowBytes, Y = y, YStride = yStride, Tokens = tokens };
+        if (!WeightFormats.TryDispatchInteger(weight.Format, ref action))
+            throw new ArgumentException($"{weight.Format} has no integer products");
+    }
+
+    private struct MultiplyAction : IIntegerAction
+    {
+        public WeightMatrix Weight;
+        public byte* X;
+        public int XStride;
+        public float* Y;
+        public int YStride;
+        public int Tokens;
+        public KernelThreads? Threads;
+
+        public readonly void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat>
+        {
+            var job = new RowsJob<TFormat>(this);
+            if (Threads is null)
+                job.Invoke(0, Weight.Rows, 0);
+            else
+                Threads.Run(Weight.Rows, (int)Math.Clamp((65536L / ((long)Weight.Cols * Tokens)) + 1, 1, Weight.Rows), job);
+        }
+    }
+
+    private readonly struct RowsJob<TFormat>(MultiplyAction a) : IKernelJob
+        where TFormat : struct, IIntegerFormat<TFormat>
+    {
+        public void Invoke(int start, int end, int worker)
+        {
+            var cols = a.Weight.Cols;
+            var blocks = cols / TFormat.BlockLength;
+            for (var m = start; m < end; m++)
+            {
+                var row = a.Weight.Data + (m * a.Weight.RowBytes);
+                for (var t = 0; t < a.Tokens; t++)
+                    a.Y[((long)t * a.YStride) + m] = IntegerDot.Dot<TFormat>(row, new IntegerRow(a.X + ((long)t * a.XStride), cols), blocks);
+            }
+        }
+    }
+}

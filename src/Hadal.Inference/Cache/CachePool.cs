@@ -59,11 +59,11 @@ public sealed class CachePool : IDisposable
         }
     }
 
-    /// <summary>Values that one token needs in one layer: C + R, or 2 G A for grouped-query attention.</summary>
+    /// <summary>Values that one token needs in one layer: C + R (rounded up to 64), or 2 G A for grouped-query attention.</summary>
     public static int Width(ModelConfig config)
     {
         ArgumentNullException.ThrowIfNull(config);
-        return config.IsLatentAttention ? config.KvLoraRank + config.QkRopeHeadDim : 2 * config.NumKeyValueHeads * config.HeadDim;
+        return config.IsLatentAttention ? AttentionKernel.LatentRowWidth(config.KvLoraRank, config.QkRopeHeadDim) : 2 * config.NumKeyValueHeads * config.HeadDim;
     }
 
     /// <summary>Frees the memory. No sequence may be in use.</summary>

@@ -89,6 +89,7 @@ internal sealed class LatentAttention : IAttention
         }
 
         var heads_THU = scratch.Take(Slot.AttentionHeads, (long)tokens * h * u);
+        var up = keyValueUp with { Integer = context.Options.Activations == ActivationPrecision.Int8 };
         foreach (var segment in batch.Segments)
         {
             var cache = segment.Cache.Pages(layer);
@@ -99,13 +100,13 @@ internal sealed class LatentAttention : IAttention
             var heads = heads_THU.Slice(segment.Start * h * u, segment.Count * h * u);
             if (context.Options.Attention == AttentionForm.Absorb)
             {
-                AttentionKernel.Absorbed(shape, query, keyValueUp, cache, first, heads, segment.Count, context.Threads);
+                AttentionKernel.Absorbed(shape, query, up, cache, first, heads, segment.Count, context.Threads);
             }
             else
             {
                 // The official code quantises the input of kv_b_proj in the naive form and dequantises the weight in the absorbed one.
                 var quantized = context.Options.Activations == ActivationPrecision.Fp8 ? upScales : null;
-                AttentionKernel.Naive(shape, query, keyValueUp, quantized, cache, first, heads, segment.Count, context.Threads);
+                AttentionKernel.Naive(shape, query, up, quantized, cache, first, heads, segment.Count, context.Threads);
             }
         }
 

@@ -1,4 +1,5 @@
 using Hadal.Numerics.Formats;
+using System.Numerics.Tensors;
 using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Kernels;
@@ -20,6 +21,10 @@ public readonly record struct LatentAttentionShape(int H, int N, int R, int C, i
 public static unsafe class AttentionKernel
 {
     private const int TokenTile = 16;
+    private const int HeadGroup = 8;
+
+    /// <summary>Values of a latent cache row [c (C) | k (R)], padded with zeros to whole vectors of the dot product.</summary>
+    public static int LatentRowWidth(int c, int r) => (c + r + DotProduct.Lanes - 1) / DotProduct.Lanes * DotProduct.Lanes;
 
     /// <summary>
     /// Latent attention in absorbed form (DeepSeek-V2 report section 2.1.2): queries are carried into the latent space, so that the cache is read as it is.
@@ -36,11 +41,13 @@ public static unsafe class AttentionKernel
     public static void Absorbed(
         in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, CachePages cache, int firstPosition, Span<float> output, int tokens, KernelThreads threads)
     {
-        Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, cache.Width, shape.C + shape.R);
+        Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, cache.Width, LatentRowWidth(shape.C, shape.R));
         fixed (float* q = query, o = output)
         {
             var tiles = (tokens + TokenTile - 1) / TokenTile;
-            threads.Run(shape.H * tiles, 1, new AbsorbedJob(shape, q, up, cache, firstPosition, o, tokens, threads));
+            var headGroup = Math.Clamp(shape.H * tiles / threads.Count, 1, Math.Min(HeadGroup, shape.H));
+            var groups = (shape.H + headGroup - 1) / headGroup;
+            threads.Run(groups * tiles, 1, new AbsorbedJob(shape, q, up, cache, firstPosition, o, tokens, headGroup, threads));
         }
     }
 
@@ -81,7 +88,7 @@ public static unsafe class AttentionKernel
     public static void Naive(
         in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, ScaleKind? fp8Scales, CachePages cache, int firstPosition, Span<float> output, int tokens, KernelThreads threads)
     {
-        Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, cache.Width, shape.C + shape.R);
+        Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, cache.Width, LatentRowWidth(shape.C, shape.R));
         fixed (float* q = query, o = output)
             threads.Run(shape.H, 1, new NaiveJob(shape, q, up, fp8Scales, cache, firstPosition, o, tokens, threads));
     }
@@ -96,41 +103,63 @@ public static unsafe class AttentionKernel
     private static float* JobScratch(KernelThreads threads, int worker, long values) => (float*)threads.JobScratch(worker, values * sizeof(float));
 
     private readonly struct AbsorbedJob(
-        LatentAttentionShape shape, float* query, KeyValueUp up, CachePages cache, int firstPosition, float* output, int tokens, KernelThreads threads) : IKernelJob
+        LatentAttentionShape shape, float* query, KeyValueUp up, CachePages cache, int firstPosition, float* output, int tokens, int headGroup, KernelThreads threads) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
         {
-            var (h, n, r, c, u, scale) = shape;
-            var width = c + r;
+            var (h, n, r, c, u, _) = shape;
+            var groups = (h + headGroup - 1) / headGroup;
+            var width = cache.Width;
             var length = firstPosition + tokens;
-            var q_TW = JobScratch(threads, worker, ((long)TokenTile * (width + c)) + length);
-            var o_TC = q_TW + (TokenTile * width);
-            var scores_L = o_TC + (TokenTile * c);
+            var q_TGW = JobScratch(threads, worker, ((long)TokenTile * headGroup * (width + c)) + ((long)headGroup * length));
+            var o_TGC = q_TGW + ((long)TokenTile * headGroup * width);
+            var scores_GL = o_TGC + ((long)TokenTile * headGroup * c);
             var queryStride = h * (n + r);
             for (var item = start; item < end; item++)
             {
-                var head = item % h;
-                var t0 = item / h * TokenTile;
+                var head = item % groups * headGroup;
+                var heads = Math.Min(headGroup, h - head);
+                var t0 = item / groups * TokenTile;
                 var count = Math.Min(TokenTile, tokens - t0);
-                var q = query + ((long)t0 * queryStride) + (head * (n + r));
-                up.AbsorbQuery(head, q, queryStride, q_TW, width, count, threads, worker);
-                for (var t = 0; t < count; t++)
+                var queryStep = headGroup * width;
+                for (var g = 0; g < heads; g++)
                 {
-                    var row = q_TW + ((long)t * width);
-                    new ReadOnlySpan<float>(q + ((long)t * queryStride) + n, r).CopyTo(new Span<float>(row + c, r));
-                    var visible = firstPosition + t0 + t + 1;
-                    var qSpan = new ReadOnlySpan<float>(row, width);
-                    for (var l = 0; l < visible; l++)
-                        scores_L[l] = scale * DotProduct.Dot(qSpan, new ReadOnlySpan<float>(cache.Row(l), width));
-                    Softmax.InPlace(new Span<float>(scores_L, visible));
-                    var o = o_TC + ((long)t * c);
-                    new Span<float>(o, c).Clear();
-                    for (var l = 0; l < visible; l++)
-                        MatMul.AddScaled(cache.Row(l), scores_L[l], o, c);
+                    var q = query + ((long)t0 * queryStride) + ((long)(head + g) * (n + r));
+                    up.AbsorbQuery(head + g, q, queryStride, q_TGW + ((long)g * width), queryStep, count, threads, worker);
+                    for (var t = 0; t < count; t++)
+                    {
+                        var rope = new Span<float>(q_TGW + ((long)t * queryStep) + ((long)g * width) + c, width - c);
+                        new ReadOnlySpan<float>(q + ((long)t * queryStride) + n, r).CopyTo(rope);
+                        rope[r..].Clear();
+                    }
                 }
 
-                MatMul.MultiplyOnWorker(up.Value(head), o_TC, c, output + ((((long)t0 * h) + head) * u), h * u, count, threads, worker);
+                for (var t = 0; t < count; t++)
+                    Attend(q_TGW + ((long)t * queryStep), heads, firstPosition + t0 + t + 1, scores_GL, length, o_TGC + ((long)t * headGroup * c));
+                for (var g = 0; g < heads; g++)
+                {
+                    up.ProjectValue(
+                        head + g, o_TGC + ((long)g * c), headGroup * c, output + ((((long)t0 * h) + head + g) * u), h * u, count, threads, worker);
+                }
             }
+        }
+
+        // One token, a group of heads: all of them share each cache row, so rows are read in runs that stay in L2, once for scores and once for values.
+        private void Attend(float* q_GW, int heads, int visible, float* scores_GL, int scoreStride, float* o_GC)
+        {
+            var width = cache.Width;
+            for (var l = 0; l < visible; l += cache.PageTokens)
+                LatentTiles.Scores(q_GW, heads, cache.Row(l), Math.Min(cache.PageTokens, visible - l), width, scores_GL + l, scoreStride);
+            for (var g = 0; g < heads; g++)
+            {
+                var scores = new Span<float>(scores_GL + ((long)g * scoreStride), visible);
+                TensorPrimitives.Multiply(scores, shape.Scale, scores);
+                Softmax.InPlace(scores);
+            }
+
+            new Span<float>(o_GC, heads * shape.C).Clear();
+            for (var l = 0; l < visible; l += cache.PageTokens)
+                LatentTiles.AddValues(scores_GL + l, scoreStride, heads, cache.Row(l), Math.Min(cache.PageTokens, visible - l), width, shape.C, o_GC);
         }
     }
 
@@ -206,7 +235,7 @@ public static unsafe class AttentionKernel
             if (fp8Scales is not { } kind)
             {
                 up.ExpandKeys(head, latent, latentStride, keys, n, rows, threads, worker);
-                MatMul.MultiplyOnWorker(up.Value(head), latent, latentStride, values, u, rows, threads, worker);
+                up.ProjectValue(head, latent, latentStride, values, u, rows, threads, worker);
                 return;
             }
 

@@ -38,7 +38,7 @@ public readonly unsafe struct CachePages
     internal float* Row(int row) =>
         layer + ((((long)pages[row >> pageShift] << pageShift) + (row & (PageTokens - 1))) * Width);
 
-    /// <summary>Copies a row into the cache.</summary>
+    /// <summary>Copies a row into the cache; what the row has beyond the values stays as it is, zero in fresh memory.</summary>
     public void Write(int row, ReadOnlySpan<float> values) => values.CopyTo(new Span<float>(Row(row), Width));
 
     /// <summary>Copies a row of two parts into the cache.</summary>

@@ -1,3 +1,5 @@
+using Hadal.Numerics.Formats;
+using Hadal.Numerics.Kernels.Integer;
 using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Kernels;
@@ -49,14 +51,21 @@ public readonly struct KeyValueUp
     /// <summary>W_UV of a head: [U, C].</summary>
     public WeightMatrix Value(int head) => value.SliceRows((head * valueStride) + valueOffset, valueRows);
 
+    /// <summary>Whether products take 8-bit activations where the weights' format has integer products.</summary>
+    public bool Integer { get; init; }
+
     /// <summary>query_C = W_UK^T q: carries queries of one head into the latent space, on the calling worker.</summary>
     internal unsafe void AbsorbQuery(int head, float* query, int queryStride, float* latent, int latentStride, int tokens, KernelThreads threads, int worker)
     {
         if (KeyTransposed)
-            MatMul.MultiplyOnWorker(Key(head), query, queryStride, latent, latentStride, tokens, threads, worker);
+            Multiply(Key(head), query, queryStride, latent, latentStride, tokens, threads, worker);
         else
             MatMul.MultiplyTransposedOnWorker(Key(head), query, queryStride, latent, latentStride, tokens, threads, worker);
     }
+
+    /// <summary>output = W_UV o_C: carries summed latents of one head to its values, on the calling worker.</summary>
+    internal unsafe void ProjectValue(int head, float* latent, int latentStride, float* output, int outputStride, int tokens, KernelThreads threads, int worker) =>
+        Multiply(Value(head), latent, latentStride, output, outputStride, tokens, threads, worker);
 
     /// <summary>key = W_UK c: one head's keys for consecutive cache rows, on the calling worker.</summary>
     internal unsafe void ExpandKeys(int head, float* latent, int latentStride, float* keys, int keyWidth, int rows, KernelThreads threads, int worker)
@@ -64,6 +73,14 @@ public readonly struct KeyValueUp
         if (KeyTransposed)
             MatMul.MultiplyTransposedOnWorker(Key(head), latent, latentStride, keys, keyWidth, rows, threads, worker);
         else
-            MatMul.MultiplyOnWorker(Key(head), latent, latentStride, keys, keyWidth, rows, threads, worker);
+            Multiply(Key(head), latent, latentStride, keys, keyWidth, rows, threads, worker);
+    }
+
+    private unsafe void Multiply(WeightMatrix weight, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker)
+    {
+        if (Integer && WeightFormats.HasIntegerProducts(weight.Format))
+            IntegerMatMul.MultiplyOnWorker(weight, x, xStride, y, yStride, tokens, threads, worker);
+        else
+            MatMul.MultiplyOnWorker(weight, x, xStride, y, yStride, tokens, threads, worker);
     }
 }

@@ -140,7 +140,7 @@ public static unsafe class MatMul
                 if (rows == RowTile)
                 {
                     for (; t <= count - TokenTile; t += TokenTile)
-                        Tile2x3(w, w + wStride, xs + ((long)t * stride), stride, padded, ys + ((long)t * yStride), yStride);
+                        Tile2x3(w, w + wStride, xs + ((long)t * stride), stride, padded, ys + ((long)t * yStride), 1, yStride);
                 }
 
                 for (; t < count; t++)
@@ -152,7 +152,7 @@ public static unsafe class MatMul
         }
     }
 
-    private static float Tile1x1(float* w, float* x, int cols)
+    internal static float Tile1x1(float* w, float* x, int cols)
     {
         Vector512<float> a = default, b = default, c = default, d = default;
         for (var k = 0; k < cols; k += DotProduct.Lanes)
@@ -166,7 +166,7 @@ public static unsafe class MatMul
         return DotProduct.Sum(a, b, c, d);
     }
 
-    private static void Tile2x3(float* w0, float* w1, float* x, int xStride, int cols, float* y, int yStride)
+    internal static void Tile2x3(float* w0, float* w1, float* x, int xStride, int cols, float* y, int wStep, int xStep)
     {
         var x1 = x + xStride;
         var x2 = x1 + xStride;
@@ -183,11 +183,13 @@ public static unsafe class MatMul
         }
 
         y[0] = DotProduct.Sum(a00, b00, c00, d00);
-        y[1] = DotProduct.Sum(a10, b10, c10, d10);
-        y[yStride] = DotProduct.Sum(a01, b01, c01, d01);
-        y[yStride + 1] = DotProduct.Sum(a11, b11, c11, d11);
-        y[2 * (long)yStride] = DotProduct.Sum(a02, b02, c02, d02);
-        y[(2 * (long)yStride) + 1] = DotProduct.Sum(a12, b12, c12, d12);
+        y[wStep] = DotProduct.Sum(a10, b10, c10, d10);
+        y += xStep;
+        y[0] = DotProduct.Sum(a01, b01, c01, d01);
+        y[wStep] = DotProduct.Sum(a11, b11, c11, d11);
+        y += xStep;
+        y[0] = DotProduct.Sum(a02, b02, c02, d02);
+        y[wStep] = DotProduct.Sum(a12, b12, c12, d12);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -2,18 +2,27 @@ using System.Runtime.InteropServices;
 
 namespace Hadal.Numerics;
 
-/// <summary>Zeroed native memory, 64-byte aligned and free of the 2 GB limit of spans; freed by <see cref="Dispose"/> or the finalizer.</summary>
+/// <summary>
+/// Zeroed native memory, 64-byte aligned and free of the 2 GB limit of spans; freed by <see cref="Dispose"/> or the finalizer. Pages that were never
+/// written take no physical memory.
+/// </summary>
 public sealed unsafe class NativeBuffer : IDisposable
 {
+    private const int Alignment = 64;
+
+    private void* allocation;
+
     /// <summary>Allocates <paramref name="byteLength"/> bytes.</summary>
     /// <exception cref="OutOfMemoryException">The system has not that much.</exception>
     public NativeBuffer(long byteLength)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(byteLength);
         ByteLength = byteLength;
-        Pointer = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(byteLength, 64), 64);
-        NativeMemory.Clear(Pointer, (nuint)byteLength);
-        GC.AddMemoryPressure(Math.Max(byteLength, 64));
+
+        // Zeroed by the system and aligned by hand: an aligned allocation would have to be cleared, which touches every page of a large cache.
+        allocation = NativeMemory.AllocZeroed(checked((nuint)byteLength + Alignment));
+        Pointer = (byte*)(((nuint)allocation + Alignment - 1) & ~(nuint)(Alignment - 1));
+        GC.AddMemoryPressure(byteLength + Alignment);
     }
 
     /// <summary>Frees the memory when the owner forgot to.</summary>
@@ -47,8 +56,9 @@ public sealed unsafe class NativeBuffer : IDisposable
     {
         if (Pointer == null)
             return;
-        NativeMemory.AlignedFree(Pointer);
-        GC.RemoveMemoryPressure(Math.Max(ByteLength, 64));
+        NativeMemory.Free(allocation);
+        GC.RemoveMemoryPressure(ByteLength + Alignment);
+        allocation = null;
         Pointer = null;
     }
 }

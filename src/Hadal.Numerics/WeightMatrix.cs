@@ -17,6 +17,9 @@ public readonly unsafe struct WeightMatrix
     /// <summary>Rows and columns of one E4M3 scale block.</summary>
     public const int ScaleBlock = 128;
 
+    // A decoded row, two of them and their padding stay within the int lengths of spans.
+    private const int MaxCols = 1 << 28;
+
     private readonly int firstRow;
 
     /// <summary>Describes a matrix that lies at <paramref name="data"/>.</summary>
@@ -32,6 +35,8 @@ public readonly unsafe struct WeightMatrix
         ArgumentNullException.ThrowIfNull(data);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(cols);
+        if (cols > MaxCols)
+            throw new ArgumentException($"a matrix [{rows}, {cols}] is wider than the {MaxCols} columns that kernels take");
         if (cols % WeightFormats.BlockLength(format) != 0)
             throw new ArgumentException($"{format} rows hold whole blocks of {WeightFormats.BlockLength(format)} values, but the matrix is [{rows}, {cols}]");
         if (format == WeightFormat.F8_E4M3 != (scales != null))
@@ -93,12 +98,19 @@ public readonly unsafe struct WeightMatrix
 
     /// <summary>The stored bytes of one row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public ReadOnlySpan<byte> Row(int row) => new(Data + row * RowBytes, (int)RowBytes);
+    public ReadOnlySpan<byte> Row(int row)
+    {
+        CheckRow(row);
+        return new(Data + (row * RowBytes), (int)RowBytes);
+    }
 
     /// <summary>The E4M3 scales that apply to one row, one for each 128 columns; empty for every other format.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public ReadOnlySpan<float> RowScales(int row) =>
-        Scales == null ? default : new(Scales + (long)((firstRow + row) / ScaleBlock) * ScaleColumns, ScaleColumns);
+    public ReadOnlySpan<float> RowScales(int row)
+    {
+        CheckRow(row);
+        return Scales == null ? default : new(Scales + ((long)((firstRow + row) / ScaleBlock) * ScaleColumns), ScaleColumns);
+    }
 
     /// <summary>The view of <paramref name="count"/> rows from <paramref name="start"/> on.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The rows are not all inside the matrix.</exception>
@@ -114,7 +126,6 @@ public readonly unsafe struct WeightMatrix
     /// <param name="values">Exactly <see cref="Cols"/> values.</param>
     public void DecodeRow(int row, Span<float> values)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)row, (uint)Rows, nameof(row));
         WeightFormats.Decode(Format, Row(row), values);
         var scales = RowScales(row);
         for (var b = 0; b < scales.Length; b++)
@@ -122,5 +133,11 @@ public readonly unsafe struct WeightMatrix
             var block = values.Slice(b * ScaleBlock, Math.Min(ScaleBlock, Cols - b * ScaleBlock));
             System.Numerics.Tensors.TensorPrimitives.Multiply(block, scales[b], block);
         }
+    }
+
+    private void CheckRow(int row)
+    {
+        if ((uint)row >= (uint)Rows)
+            throw new ArgumentOutOfRangeException(nameof(row), row, $"a matrix [{Rows}, {Cols}]");
     }
 }

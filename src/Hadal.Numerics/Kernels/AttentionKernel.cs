@@ -38,10 +38,12 @@ public static unsafe class AttentionKernel
     /// <param name="output">[T, H, U].</param>
     /// <param name="tokens">T.</param>
     /// <param name="threads">Pool to run on.</param>
+    /// <exception cref="ArgumentException">The shapes do not belong together, or the cache has no such rows.</exception>
     public static void Absorbed(
         in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, CachePages cache, int firstPosition, Span<float> output, int tokens, KernelThreads threads)
     {
-        Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, cache.Width, LatentRowWidth(shape.C, shape.R));
+        Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, cache, LatentRowWidth(shape.C, shape.R), firstPosition, tokens);
+        up.Check(shape);
         fixed (float* q = query, o = output)
         {
             var tiles = (tokens + TokenTile - 1) / TokenTile;
@@ -64,10 +66,13 @@ public static unsafe class AttentionKernel
     /// <param name="output">[T, H, A].</param>
     /// <param name="tokens">T.</param>
     /// <param name="threads">Pool to run on.</param>
+    /// <exception cref="ArgumentException">The shapes do not belong together, or the cache has no such rows.</exception>
     public static void GroupedQuery(
         ReadOnlySpan<float> query, int heads, int keyValueHeads, int headDim, float scale, CachePages cache, int firstPosition, Span<float> output, int tokens, KernelThreads threads)
     {
-        Check(query.Length, (long)tokens * heads * headDim, output.Length, (long)tokens * heads * headDim, cache.Width, 2 * keyValueHeads * headDim);
+        if (keyValueHeads <= 0 || heads % keyValueHeads != 0)
+            throw new ArgumentException($"{heads} query heads cannot share {keyValueHeads} key/value heads");
+        Check(query.Length, (long)tokens * heads * headDim, output.Length, (long)tokens * heads * headDim, cache, 2L * keyValueHeads * headDim, firstPosition, tokens);
         fixed (float* q = query, o = output)
             threads.Run(heads * tokens, 1, new GroupedQueryJob(q, heads, keyValueHeads, headDim, scale, cache, firstPosition, o, threads));
     }
@@ -85,18 +90,24 @@ public static unsafe class AttentionKernel
     /// <param name="output">[T, H, U].</param>
     /// <param name="tokens">T.</param>
     /// <param name="threads">Pool to run on.</param>
+    /// <exception cref="ArgumentException">The shapes do not belong together, or the cache has no such rows.</exception>
     public static void Naive(
         in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, ScaleKind? fp8Scales, CachePages cache, int firstPosition, Span<float> output, int tokens, KernelThreads threads)
     {
-        Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, cache.Width, LatentRowWidth(shape.C, shape.R));
+        Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, cache, LatentRowWidth(shape.C, shape.R), firstPosition, tokens);
+        up.Check(shape);
+        if (fp8Scales is not null && (up.KeyTransposed || up.Key(0).Format != WeightFormat.F8_E4M3))
+            throw new ArgumentException($"W8A8 needs the up-projection in one F8_E4M3 matrix, but it is {up.Key(0).Format}{(up.KeyTransposed ? ", split" : string.Empty)}");
         fixed (float* q = query, o = output)
             threads.Run(shape.H, 1, new NaiveJob(shape, q, up, fp8Scales, cache, firstPosition, o, tokens, threads));
     }
 
-    private static void Check(long query, long queryExpected, long output, long outputExpected, int width, int widthExpected)
+    private static void Check(long query, long queryExpected, long output, long outputExpected, CachePages cache, long widthExpected, int firstPosition, int tokens)
     {
-        if (query != queryExpected || output != outputExpected || width != widthExpected)
-            throw new ArgumentException($"query of {query} values (expected {queryExpected}), output of {output} (expected {outputExpected}), cache rows of {width} (expected {widthExpected})");
+        if (query != queryExpected || output != outputExpected || cache.Width != widthExpected)
+            throw new ArgumentException($"query of {query} values (expected {queryExpected}), output of {output} (expected {outputExpected}), cache rows of {cache.Width} (expected {widthExpected})");
+        if (tokens <= 0 || firstPosition < 0 || firstPosition + (long)tokens > Math.Min(cache.Capacity, int.MaxValue))
+            throw new ArgumentException($"rows [{firstPosition}, {firstPosition + (long)tokens}) of a cache of {cache.Capacity}");
     }
 
     // MatMul uses the worker's first scratch inside these jobs, so they keep theirs in the second.

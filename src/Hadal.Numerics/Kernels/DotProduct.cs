@@ -52,8 +52,8 @@ public static class DotProduct
     public static float DotReference(ReadOnlySpan<float> x, ReadOnlySpan<float> y)
     {
         var lanes = new float[Lanes];
-        for (var k = 0; k < x.Length; k++)
-            lanes[k % Lanes] = MathF.FusedMultiplyAdd(x[k], y[k], lanes[k % Lanes]);
+        for (var k = 0; k < (x.Length + Lanes - 1) / Lanes * Lanes; k++)
+            lanes[k % Lanes] = MathF.FusedMultiplyAdd(k < x.Length ? x[k] : 0, k < x.Length ? y[k] : 0, lanes[k % Lanes]);
         var sums = new float[16];
         for (var i = 0; i < 16; i++)
             sums[i] = (lanes[i] + lanes[i + 16]) + (lanes[i + 32] + lanes[i + 48]);

@@ -20,8 +20,7 @@ public static unsafe class Fp8MatMul
     /// <exception cref="ArgumentException">The weight is not E4M3, or the lengths do not fit the shapes.</exception>
     public static void Multiply(WeightMatrix weight, ReadOnlySpan<float> codes, ReadOnlySpan<float> scales, Span<float> y, int tokens, KernelThreads threads)
     {
-        if (weight.Format != WeightFormat.F8_E4M3)
-            throw new ArgumentException($"W8A8 needs F8_E4M3 weights, but they are {weight.Format}");
+        CheckFormat(weight);
         if (tokens <= 0 || codes.Length != (long)tokens * weight.Cols || scales.Length != (long)tokens * weight.ScaleColumns || y.Length != (long)tokens * weight.Rows)
             throw new ArgumentException($"{tokens} tokens x W [{weight.Rows}, {weight.Cols}] with {weight.ScaleColumns} scale blocks do not fit {codes.Length} codes, {scales.Length} scales, {y.Length} outputs");
         fixed (float* pc = codes, ps = scales, py = y)
@@ -39,8 +38,18 @@ public static unsafe class Fp8MatMul
     /// <param name="tokens">T.</param>
     /// <param name="threads">The pool whose job is running.</param>
     /// <param name="worker">The worker number passed to the job.</param>
-    public static void MultiplyOnWorker(WeightMatrix weight, float* codes, int codeStride, float* scales, int scaleStride, float* y, int yStride, int tokens, KernelThreads threads, int worker) =>
+    /// <exception cref="ArgumentException">The weight is not E4M3.</exception>
+    public static void MultiplyOnWorker(WeightMatrix weight, float* codes, int codeStride, float* scales, int scaleStride, float* y, int yStride, int tokens, KernelThreads threads, int worker)
+    {
+        CheckFormat(weight);
         new RowsJob(weight, codes, codeStride, scales, scaleStride, y, yStride, tokens, threads).Invoke(0, weight.Rows, worker);
+    }
+
+    private static void CheckFormat(WeightMatrix weight)
+    {
+        if (weight.Format != WeightFormat.F8_E4M3)
+            throw new ArgumentException($"W8A8 needs F8_E4M3 weights, but they are {weight.Format}");
+    }
 
     private readonly struct RowsJob(WeightMatrix weight, float* codes, int codeStride, float* scales, int scaleStride, float* y, int yStride, int tokens, KernelThreads threads) : IKernelJob
     {
@@ -60,7 +69,7 @@ public static unsafe class Fp8MatMul
                     {
                         var k = b * WeightMatrix.ScaleBlock;
                         var length = Math.Min(WeightMatrix.ScaleBlock, cols - k);
-                        sum += DotProduct.Dot(a.Slice(k, length), row.Slice(k, length)) * (scales[((long)t * scaleStride) + b] * rowScales[b]);
+                        sum += DotProduct.Dot(a.Slice(k, length), row.Slice(k, length)) * scales[((long)t * scaleStride) + b] * rowScales[b];
                     }
 
                     y[((long)t * yStride) + m] = sum;

@@ -54,6 +54,18 @@ public readonly struct KeyValueUp
     /// <summary>Whether products take 8-bit activations where the weights' format has integer products.</summary>
     public bool Integer { get; init; }
 
+    /// <summary>Checks that the matrices have the shapes that a kernel is going to read and write by.</summary>
+    /// <exception cref="ArgumentException">They have not.</exception>
+    internal void Check(in LatentAttentionShape shape)
+    {
+        var (h, n, _, c, u, _) = shape;
+        var (rows, cols) = KeyTransposed ? (c, n) : (n, c);
+        var keysEnd = ((h - 1L) * keyStride) + keyRows;
+        var valuesEnd = ((h - 1L) * valueStride) + valueOffset + valueRows;
+        if (keyRows != rows || key.Cols != cols || key.Rows < keysEnd || valueRows != u || value.Cols != c || value.Rows < valuesEnd)
+            throw new ArgumentException($"{h} heads with N {n}, C {c}, U {u} do not fit keys [{key.Rows}, {key.Cols}] of {keyRows} a head and values [{value.Rows}, {value.Cols}] of {valueRows} a head");
+    }
+
     /// <summary>query_C = W_UK^T q: carries queries of one head into the latent space, on the calling worker.</summary>
     internal unsafe void AbsorbQuery(int head, float* query, int queryStride, float* latent, int latentStride, int tokens, KernelThreads threads, int worker)
     {

@@ -30,7 +30,7 @@ public static unsafe class MatMul
     /// <exception cref="ArgumentException">The lengths do not fit the shapes.</exception>
     public static void Multiply(WeightMatrix weight, ReadOnlySpan<float> x, Span<float> y, int tokens, KernelThreads threads)
     {
-        if (tokens <= 0 || x.Length != (long)tokens * weight.Cols || y.Length != (long)tokens * weight.Rows)
+        if (tokens <= 0 || weight.IsEmpty || x.Length != (long)tokens * weight.Cols || y.Length != (long)tokens * weight.Rows)
             throw new ArgumentException($"{tokens} tokens x W [{weight.Rows}, {weight.Cols}] need x of {(long)tokens * weight.Cols} and y of {(long)tokens * weight.Rows} values, but they have {x.Length} and {y.Length}");
         fixed (float* px = x, py = y)
         {
@@ -96,7 +96,7 @@ public static unsafe class MatMul
 
         // Scratch: 2 decoded rows, then (only when K is no multiple of 64) the tokens of a tile, padded with zeros.
         var panel = (float*)threads.Scratch(worker, (RowTile + (copyX ? (long)tokenBlock : 0)) * padded * sizeof(float));
-        var xTile = panel + (RowTile * padded);
+        var xTile = panel + ((long)RowTile * padded);
         var direct = weight.Format == WeightFormat.F32 && !copyX;
         for (var r = 0; r < RowTile; r++)
             new Span<float>(panel + ((long)r * padded) + cols, padded - cols).Clear();

@@ -35,9 +35,17 @@ public static class Softmax
             d += Vector512.Create(x.Slice(k + 48, 16));
         }
 
-        var sum = DotProduct.Sum(a, b, c, d);
-        for (; k < x.Length; k++)
-            sum += x[k];
-        return sum;
+        if (k < x.Length)
+        {
+            Span<float> tail = stackalloc float[DotProduct.Lanes];
+            tail.Clear();
+            x[k..].CopyTo(tail);
+            a += Vector512.Create<float>(tail);
+            b += Vector512.Create<float>(tail[16..]);
+            c += Vector512.Create<float>(tail[32..]);
+            d += Vector512.Create<float>(tail[48..]);
+        }
+
+        return DotProduct.Sum(a, b, c, d);
     }
 }

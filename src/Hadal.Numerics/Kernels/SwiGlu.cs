@@ -1,16 +1,38 @@
-using System.Numerics.Tensors;
+using System.Runtime.Intrinsics;
 
 namespace Hadal.Numerics.Kernels;
 
 /// <summary>The gated activation of the feed-forward layers: silu(gate) * up with silu(x) = x * sigmoid(x) (arXiv 2002.05202).</summary>
 public static class SwiGlu
 {
-    /// <summary>up = silu(gate) * up; gate is used as scratch.</summary>
+    private const int Lanes = 16;
+
+    /// <summary>
+    /// up = silu(gate) * up; gate is unchanged. Each value gets the same bits wherever in the span it stands, so that a token's result does not depend on
+    /// the tokens beside it.
+    /// </summary>
+    /// <param name="gate">[T, I].</param>
+    /// <param name="up">[T, I], overwritten.</param>
     /// <exception cref="ArgumentException">The lengths differ.</exception>
-    public static void InPlace(Span<float> gate, Span<float> up)
+    public static void InPlace(ReadOnlySpan<float> gate, Span<float> up)
     {
-        TensorPrimitives.Multiply(gate, up, up);
-        TensorPrimitives.Sigmoid(gate, gate);
-        TensorPrimitives.Multiply(gate, up, up);
+        if (gate.Length != up.Length)
+            throw new ArgumentException($"gate of {gate.Length} and up of {up.Length} values");
+        var k = 0;
+        for (; k <= gate.Length - Lanes; k += Lanes)
+            Gated(Vector512.Create(gate.Slice(k, Lanes)), Vector512.Create<float>(up.Slice(k, Lanes))).CopyTo(up[k..]);
+        if (k == gate.Length)
+            return;
+        Span<float> gateTail = stackalloc float[Lanes], upTail = stackalloc float[Lanes];
+        gateTail.Clear();
+        upTail.Clear();
+        gate[k..].CopyTo(gateTail);
+        up[k..].CopyTo(upTail);
+        Gated(Vector512.Create<float>(gateTail), Vector512.Create<float>(upTail)).CopyTo(upTail);
+        upTail[..(up.Length - k)].CopyTo(up[k..]);
     }
+
+    // silu first: gate * up may overflow where silu(gate) is 0, and infinity times 0 is no number.
+    private static Vector512<float> Gated(Vector512<float> gate, Vector512<float> up) =>
+        gate / (Vector512<float>.One + Vector512.Exp(-gate)) * up;
 }

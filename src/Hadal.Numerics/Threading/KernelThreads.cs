@@ -18,13 +18,19 @@ public interface IKernelJob
 /// a job and then park, so that the pool costs nothing when idle and keeps its share beside another busy process.
 /// </summary>
 /// <remarks>
-/// Items are handed out in chunks on demand, so a worker that the system has taken off its core delays the others by one chunk at most.
-/// One job runs at a time; callers from several threads take turns. A job must not start another job on the same pool.
+/// Items are handed out in chunks on demand, and a job is over when its items are: a worker that the system has taken off its core delays the caller by the
+/// chunk it holds, and not at all when it holds none.
+/// One job runs at a time; callers from several threads take turns. A job that starts another job on the same pool is refused.
 /// An exception in a job is rethrown in the caller after all workers have stopped.
 /// </remarks>
 public sealed unsafe class KernelThreads : IDisposable
 {
     private const int SpinRounds = 20_000;
+
+    // A ticket is the number of a job, whether workers may still join it, and how many are at work on it.
+    private const int NumberShift = 16;
+    private const long Open = 1 << 15;
+    private const long AtWork = Open - 1;
 
     private readonly Thread[] threads;
     private readonly SemaphoreSlim[] parked;
@@ -46,6 +52,7 @@ public sealed unsafe class KernelThreads : IDisposable
     {
         Count = count ?? Environment.ProcessorCount;
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(Count, nameof(count));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(Count, (int)AtWork, nameof(count));
         threads = new Thread[Count - 1];
         parked = new SemaphoreSlim[Count - 1];
         parkedFlags = new int[16 * Count];
@@ -67,11 +74,14 @@ public sealed unsafe class KernelThreads : IDisposable
     /// <param name="count">Number of items.</param>
     /// <param name="grain">Fewest items worth handing to a worker.</param>
     /// <param name="job">The work; it may hold spans, which stay valid while the call lasts.</param>
+    /// <exception cref="InvalidOperationException">Called from inside a job of this pool.</exception>
+    /// <exception cref="ObjectDisposedException">The pool is disposed.</exception>
     public void Run<TJob>(int count, int grain, TJob job)
         where TJob : struct, IKernelJob, allows ref struct
     {
         if (count <= 0)
             return;
+        ThrowIfInsideJob();
         lock (gate)
         {
             ObjectDisposedException.ThrowIf(stopping, this);
@@ -82,13 +92,12 @@ public sealed unsafe class KernelThreads : IDisposable
             }
 
             // About four chunks a worker: long enough for sequential reading, short enough to even out a slow worker.
-            chunk = Math.Max(grain, (count + (4 * Count) - 1) / (4 * Count));
+            chunk = (int)Math.Max(grain, (count + (4L * Count) - 1) / (4L * Count));
             items = count;
             body = &Call<TJob>;
             this.job = Unsafe.AsPointer(ref job);
             Volatile.Write(ref shared.Next, 0);
-            Volatile.Write(ref shared.Pending, threads.Length);
-            Interlocked.Increment(ref shared.Epoch);
+            Interlocked.Exchange(ref shared.Ticket, NextNumber() | Open);
             for (var i = 0; i < threads.Length; i++)
             {
                 if (Interlocked.Exchange(ref ParkedFlag(i), 0) != 0)
@@ -96,8 +105,11 @@ public sealed unsafe class KernelThreads : IDisposable
             }
 
             Drain(0);
+
+            // Whoever has not joined by now never will; the others hold the last chunks.
+            Interlocked.And(ref shared.Ticket, ~Open);
             var spins = 0;
-            while (Volatile.Read(ref shared.Pending) != 0)
+            while ((Volatile.Read(ref shared.Ticket) & AtWork) != 0)
             {
                 if (++spins < SpinRounds / 4)
                     Thread.SpinWait(1);
@@ -125,15 +137,16 @@ public sealed unsafe class KernelThreads : IDisposable
     /// <param name="byteLength">Bytes needed; the memory is 64-byte aligned.</param>
     public byte* JobScratch(int worker, long byteLength) => Grow(ref jobScratch[worker], byteLength);
 
-    /// <summary>Ends the workers.</summary>
+    /// <summary>Ends the workers, after a job that another thread is running.</summary>
     public void Dispose()
     {
+        ThrowIfInsideJob();
         lock (gate)
         {
             if (stopping)
                 return;
             stopping = true;
-            Interlocked.Increment(ref shared.Epoch);
+            Interlocked.Exchange(ref shared.Ticket, NextNumber());
             foreach (var semaphore in parked)
                 semaphore.Release();
         }
@@ -152,14 +165,26 @@ public sealed unsafe class KernelThreads : IDisposable
         where TJob : struct, IKernelJob, allows ref struct =>
         Unsafe.AsRef<TJob>(job).Invoke(start, end, worker);
 
+    private void ThrowIfInsideJob()
+    {
+        if (gate.IsHeldByCurrentThread || Array.IndexOf(threads, Thread.CurrentThread) >= 0)
+            throw new InvalidOperationException("a job can neither start another job on the pool that runs it nor dispose of the pool");
+    }
+
     private ref int ParkedFlag(int i) => ref parkedFlags[i * 16];
 
     private static byte* Grow(ref NativeBuffer? buffer, long byteLength)
     {
+        ArgumentOutOfRangeException.ThrowIfNegative(byteLength);
         if (buffer is null || buffer.ByteLength < byteLength)
         {
+            // Half as much again, so that a sequence that grows by a token a step seldom comes here.
+            var length = Math.Max(byteLength, buffer is null ? 0 : buffer.ByteLength / 2 * 3);
+
+            // Forgotten before the new one is made: should that fail, the next call must not find the freed one.
             buffer?.Dispose();
-            buffer = new NativeBuffer((byteLength + 0xFFFF) & ~0xFFFFL);
+            buffer = null;
+            buffer = new NativeBuffer((length + 0xFFFF) & ~0xFFFFL);
         }
 
         return buffer.Pointer;
@@ -171,7 +196,7 @@ public sealed unsafe class KernelThreads : IDisposable
         while (true)
         {
             var spins = 0;
-            while (Volatile.Read(ref shared.Epoch) == seen)
+            while (Volatile.Read(ref shared.Ticket) >> NumberShift == seen)
             {
                 if (++spins < SpinRounds)
                 {
@@ -179,20 +204,33 @@ public sealed unsafe class KernelThreads : IDisposable
                     continue;
                 }
 
-                // Say so first, then look again: either the caller sees the flag and releases, or this worker sees the new epoch.
+                // Say so first, then look again: either the caller sees the flag and releases, or this worker sees the new number.
                 Interlocked.Exchange(ref ParkedFlag(worker - 1), 1);
-                if (Volatile.Read(ref shared.Epoch) == seen || Interlocked.Exchange(ref ParkedFlag(worker - 1), 0) == 0)
+                if (Volatile.Read(ref shared.Ticket) >> NumberShift == seen || Interlocked.Exchange(ref ParkedFlag(worker - 1), 0) == 0)
                     parked[worker - 1].Wait();
                 spins = 0;
             }
 
-            seen++;
             if (stopping)
                 return;
-            Drain(worker);
-            Interlocked.Decrement(ref shared.Pending);
+            var ticket = Volatile.Read(ref shared.Ticket);
+            seen = ticket >> NumberShift;
+            while ((ticket & Open) != 0 && ticket >> NumberShift == seen)
+            {
+                var found = Interlocked.CompareExchange(ref shared.Ticket, ticket + 1, ticket);
+                if (found == ticket)
+                {
+                    Drain(worker);
+                    Interlocked.Decrement(ref shared.Ticket);
+                    break;
+                }
+
+                ticket = found;
+            }
         }
     }
+
+    private long NextNumber() => ((shared.Ticket >> NumberShift) + 1) << NumberShift;
 
     private void Drain(int worker)
     {
@@ -203,7 +241,7 @@ public sealed unsafe class KernelThreads : IDisposable
                 var start = Interlocked.Add(ref shared.Next, chunk) - chunk;
                 if (start >= items)
                     return;
-                body(job, start, Math.Min(start + chunk, items), worker);
+                body(job, (int)start, (int)Math.Min(start + chunk, items), worker);
             }
         }
         catch (Exception e)
@@ -214,11 +252,12 @@ public sealed unsafe class KernelThreads : IDisposable
     }
 
     // Each counter on cache lines of its own.
-    [StructLayout(LayoutKind.Explicit, Size = 512)]
+    [StructLayout(LayoutKind.Explicit, Size = 320)]
     private struct Shared
     {
-        [FieldOffset(64)] public long Epoch;
-        [FieldOffset(192)] public int Pending;
-        [FieldOffset(320)] public int Next;
+        [FieldOffset(64)] public long Ticket;
+
+        // Beyond the last item by a chunk for each worker, which an int could not hold.
+        [FieldOffset(192)] public long Next;
     }
 }

@@ -1,9 +1,9 @@
 using System.Diagnostics;
 using System.Runtime.Intrinsics;
 
-namespace Hadal.Numerics.Tests.Formats;
+namespace Hadal.Numerics.Tests;
 
-/// <summary>Runs the other tests of this folder again on narrower instruction sets, in processes of their own: the runtime chooses once, at start.</summary>
+/// <summary>Runs the other tests of this project again on narrower instruction sets, in processes of their own: the runtime chooses once, at start.</summary>
 public sealed class InstructionSetTests
 {
     [Theory]
@@ -15,7 +15,7 @@ public sealed class InstructionSetTests
         Assert.SkipUnless(Vector128.IsHardwareAccelerated, "nothing to switch off");
         var program = Path.ChangeExtension(typeof(InstructionSetTests).Assembly.Location, OperatingSystem.IsWindows() ? ".exe" : null);
         Assert.SkipUnless(File.Exists(program), $"{program} is not there to be started");
-        var start = new ProcessStartInfo(program, ["-namespace", typeof(InstructionSetTests).Namespace!, "-class-", typeof(InstructionSetTests).FullName!, "-noColor"])
+        var start = new ProcessStartInfo(program, ["-class-", typeof(InstructionSetTests).FullName!, "-namespace-", typeof(Threading.KernelThreadsTests).Namespace!, "-noColor"])
         {
             RedirectStandardOutput = true,
             UseShellExecute = false,

@@ -1,0 +1,316 @@
+using CsCheck;
+using Hadal.Numerics.Formats;
+using Hadal.Numerics.Kernels;
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Numerics.Tests.Kernels;
+
+public sealed class AttentionKernelTests
+{
+    private const double Tolerance = 2e-5;
+
+    private static readonly Gen<(LatentAttentionShape Shape, int First, int Tokens, int Seed)> Latents =
+        Gen.Select(Gen.Int[1, 9], Gen.Int[1, 40], Gen.Int[1, 9].Select(r => 2 * r), Gen.Int[1, 150], Gen.Int[1, 40]).SelectMany((h, n, r, c, u) =>
+            Gen.Select(Gen.Int[0, 40], Gen.Int[1, 36], Gen.Int[0, 1 << 20]).Select((first, tokens, seed) =>
+                (new LatentAttentionShape(h, n, r, c, u, (float)(1 / Math.Sqrt(n + r))), first, tokens, seed)));
+
+    [Theory]
+    [InlineData(WeightFormat.F32)]
+    [InlineData(WeightFormat.BF16)]
+    [InlineData(WeightFormat.F8_E4M3)]
+    public void LatentAttentionAgreesWithDoubleInBothForms(WeightFormat format)
+    {
+        using var two = new KernelThreads(2);
+        Latents.Sample(
+            s =>
+            {
+                var (h, n, _, c, u, _) = s.Shape;
+                var random = new Random(s.Seed);
+                using var up = new RandomMatrix(format, h * (n + u), c, random, 1 / Math.Sqrt(c));
+                using var sequence = new PagedRows(random, s.First + s.Tokens, c + s.Shape.R, AttentionKernel.LatentRowWidth(c, s.Shape.R));
+                var query = RandomMatrix.Normals(random, s.Tokens * h * (n + s.Shape.R));
+                var shared = KeyValueUp.Shared(up.Weight, n, u);
+                var expected = Plain(s.Shape, query, RandomMatrix.Decode(up.Weight), sequence, s.First, s.Tokens, sequence.Latents(c));
+                Bits.AssertNear(expected, Absorbed(s.Shape, query, shared, sequence, s.First, s.Tokens, two), Tolerance, "absorbed");
+                Bits.AssertNear(expected, Naive(s.Shape, query, shared, null, sequence, s.First, s.Tokens, two), Tolerance, "naive");
+
+                // The same values as a GGUF stores them: keys transposed within each head, and values apart.
+                using var keys = RandomMatrix.Of(WeightFormat.F32, h * c, n, TransposedKeys(up.Weight, h, n, u));
+                using var values = RandomMatrix.Of(WeightFormat.F32, h * u, c, Values(up.Weight, h, n, u));
+                var split = KeyValueUp.Split(keys.Weight, values.Weight, c, u);
+                Bits.AssertNear(expected, Absorbed(s.Shape, query, split, sequence, s.First, s.Tokens, two), Tolerance, "absorbed, split");
+                Bits.AssertNear(expected, Naive(s.Shape, query, split, null, sequence, s.First, s.Tokens, two), Tolerance, "naive, split");
+            },
+            iter: 12,
+            threads: 1);
+    }
+
+    [Fact]
+    public void NeitherChunksNorThreadsNorPagesChangeABit()
+    {
+        using var one = new KernelThreads(1);
+        using var three = new KernelThreads(3);
+        Latents.Sample(
+            s =>
+            {
+                var (h, n, r, c, u, _) = s.Shape;
+                var random = new Random(s.Seed);
+                using var up = new RandomMatrix(WeightFormat.BF16, h * (n + u), c, random, 1 / Math.Sqrt(c));
+                using var sequence = new PagedRows(random, s.First + s.Tokens, c + r, AttentionKernel.LatentRowWidth(c, r));
+                using var moved = sequence.InOtherPages(random);
+                var query = RandomMatrix.Normals(random, s.Tokens * h * (n + r));
+                var shared = KeyValueUp.Shared(up.Weight, n, u);
+                foreach (var absorbed in new[] { true, false })
+                {
+                    float[] Run(PagedRows rows, ReadOnlySpan<float> q, int first, int count, KernelThreads threads) =>
+                        absorbed ? Absorbed(s.Shape, q, shared, rows, first, count, threads) : Naive(s.Shape, q, shared, null, rows, first, count, threads);
+                    var whole = Run(sequence, query, s.First, s.Tokens, one);
+                    Bits.AssertEqual(whole, Run(sequence, query, s.First, s.Tokens, three), "3 threads");
+                    Bits.AssertEqual(whole, Run(moved, query, s.First, s.Tokens, one), "other pages");
+                    var cut = random.Next(s.Tokens + 1);
+                    var pieces = new List<float>();
+                    foreach (var (start, count) in new[] { (0, cut), (cut, s.Tokens - cut) })
+                    {
+                        if (count > 0)
+                            pieces.AddRange(Run(sequence, query.AsSpan(start * h * (n + r), count * h * (n + r)), s.First + start, count, three));
+                    }
+
+                    Bits.AssertEqual(whole, pieces.ToArray(), $"cut at {cut} of {s.Tokens}");
+                }
+            },
+            iter: 12,
+            threads: 1);
+    }
+
+    [Fact]
+    public void QuantizedLatentsAreExpandedAsTheOfficialNaiveCodeDoes()
+    {
+        using var threads = new KernelThreads(2);
+        foreach (var (kind, c) in new[] { (ScaleKind.Float32, 160), (ScaleKind.PowerOfTwo, 128), (ScaleKind.Float32, 30) })
+        {
+            var shape = new LatentAttentionShape(3, 20, 8, c, 24, 0.2f);
+            var random = new Random(7);
+            using var up = new RandomMatrix(WeightFormat.F8_E4M3, 3 * 44, c, random, 1 / Math.Sqrt(c));
+            using var sequence = new PagedRows(random, 21, c + 8, AttentionKernel.LatentRowWidth(c, 8));
+            var query = RandomMatrix.Normals(random, 9 * 3 * 28);
+            var latents = new double[21][];
+            for (var l = 0; l < latents.Length; l++)
+            {
+                float[] codes = new float[c], scales = new float[ActivationQuantization.ScaleCount(c)];
+                ActivationQuantization.Quantize(sequence.Pages.Read(l)[..c], c, codes, scales, kind);
+                latents[l] = codes.Select((q, k) => (double)q * scales[k / 128]).ToArray();
+            }
+
+            var expected = Plain(shape, query, RandomMatrix.Decode(up.Weight), sequence, 12, 9, latents);
+            Bits.AssertNear(expected, Naive(shape, query, KeyValueUp.Shared(up.Weight, 20, 24), kind, sequence, 12, 9, threads), Tolerance, $"{kind}, C {c}");
+        }
+    }
+
+    [Fact]
+    public void GroupedQueryAttentionAgreesWithDoubleAndDoesNotDependOnTheRun()
+    {
+        using var one = new KernelThreads(1);
+        using var three = new KernelThreads(3);
+        Gen.Select(Gen.Int[1, 3], Gen.Int[1, 4], Gen.Int[1, 40], Gen.Int[0, 40], Gen.Int[1, 20], Gen.Int[0, 1 << 20]).Sample(
+            (g, ratio, a, first, tokens, seed) =>
+            {
+                var (h, random) = (g * ratio, new Random(seed));
+                using var sequence = new PagedRows(random, first + tokens, 2 * g * a, 2 * g * a);
+                var query = RandomMatrix.Normals(random, tokens * h * a);
+                var scale = (float)(1 / Math.Sqrt(a));
+                float[] Run(ReadOnlySpan<float> q, int start, int count, KernelThreads threads)
+                {
+                    var output = new float[count * h * a];
+                    AttentionKernel.GroupedQuery(q, h, g, a, scale, sequence.Pages, start, output, count, threads);
+                    return output;
+                }
+
+                var expected = new double[tokens * h * a];
+                for (var t = 0; t < tokens; t++)
+                {
+                    for (var head = 0; head < h; head++)
+                    {
+                        var q = query.AsSpan(((t * h) + head) * a, a).ToArray();
+                        var group = head / ratio;
+                        Attend(
+                            first + t + 1,
+                            l => scale * Dot(q, sequence.Pages.Read(l).Slice(group * a, a).ToArray()),
+                            l => sequence.Pages.Read(l).Slice((g + group) * a, a).ToArray().Select(v => (double)v).ToArray(),
+                            expected.AsSpan(((t * h) + head) * a, a));
+                    }
+                }
+
+                var whole = Run(query, first, tokens, one);
+                Bits.AssertNear(expected, whole, Tolerance, "grouped-query");
+                Bits.AssertEqual(whole, Run(query, first, tokens, three), "3 threads");
+                var cut = tokens / 2;
+                if (cut > 0)
+                    Bits.AssertEqual(whole, [.. Run(query.AsSpan(0, cut * h * a), first, cut, three), .. Run(query.AsSpan(cut * h * a), first + cut, tokens - cut, one)], "in two runs");
+            },
+            iter: 15,
+            threads: 1);
+    }
+
+    [Fact]
+    public void ShapesThatDoNotFitAreRefused()
+    {
+        using var threads = new KernelThreads(1);
+        using var sequence = new PagedRows(new Random(8), 10, 12 + 4, 64);
+        var shape = new LatentAttentionShape(2, 6, 4, 12, 5, 1);
+        using var up = new RandomMatrix(WeightFormat.F32, 2 * 11, 12, new Random(9));
+        using var narrow = new RandomMatrix(WeightFormat.F32, 2 * 11, 8, new Random(9));
+        using var few = new RandomMatrix(WeightFormat.F32, (2 * 11) - 1, 12, new Random(9));
+        var fits = KeyValueUp.Shared(up.Weight, 6, 5);
+        Absorbed(shape, new float[20], fits, sequence, 9, 1, threads);
+        Assert.Throws<ArgumentException>(() => Absorbed(shape, new float[19], fits, sequence, 9, 1, threads));
+        Assert.Throws<ArgumentException>(() => Absorbed(shape, new float[20], fits, sequence, -1, 1, threads));
+        Assert.Throws<ArgumentException>(() => Absorbed(shape, new float[20], fits, sequence, (int)sequence.Pages.Capacity, 1, threads));
+        Assert.Throws<ArgumentException>(() => Absorbed(shape, [], fits, sequence, 0, 0, threads));
+        foreach (var wrong in new[] { KeyValueUp.Shared(narrow.Weight, 6, 5), KeyValueUp.Shared(few.Weight, 6, 5), KeyValueUp.Shared(up.Weight, 5, 6) })
+        {
+            Assert.Throws<ArgumentException>(() => Absorbed(shape, new float[20], wrong, sequence, 0, 1, threads));
+            Assert.Throws<ArgumentException>(() => Naive(shape, new float[20], wrong, null, sequence, 0, 1, threads));
+        }
+
+        Assert.Throws<ArgumentException>(() => Naive(shape, new float[20], fits, ScaleKind.Float32, sequence, 0, 1, threads));
+        Assert.Throws<ArgumentException>(() => AttentionKernel.GroupedQuery(new float[12], 3, 2, 4, 1, sequence.Pages, 0, new float[12], 1, threads));
+        Assert.Throws<ArgumentOutOfRangeException>(() => sequence.Pages.Read(-1).Length);
+        Assert.Throws<ArgumentOutOfRangeException>(() => sequence.Pages.Write((int)sequence.Pages.Capacity, new float[64]));
+        Assert.Throws<ArgumentException>(() => sequence.Pages.Write(0, new float[65]));
+    }
+
+    private static float[] Absorbed(in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, PagedRows rows, int first, int tokens, KernelThreads threads)
+    {
+        var output = new float[tokens * shape.H * shape.U];
+        AttentionKernel.Absorbed(shape, query, up, rows.Pages, first, output, tokens, threads);
+        return output;
+    }
+
+    private static float[] Naive(in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, ScaleKind? kind, PagedRows rows, int first, int tokens, KernelThreads threads)
+    {
+        var output = new float[tokens * shape.H * shape.U];
+        AttentionKernel.Naive(shape, query, up, kind, rows.Pages, first, output, tokens, threads);
+        return output;
+    }
+
+    // up is [H, N + U, C]; latents are given apart because W8A8 rounds them.
+    private static double[] Plain(LatentAttentionShape shape, float[] query, float[] up, PagedRows rows, int first, int tokens, double[][] latents)
+    {
+        var (h, n, r, c, u, scale) = shape;
+        var output = new double[tokens * h * u];
+        double[] Expand(int row, int head, int from, int count)
+        {
+            var expanded = new double[count];
+            for (var i = 0; i < count; i++)
+            {
+                for (var k = 0; k < c; k++)
+                    expanded[i] += up[(((head * (n + u)) + from + i) * c) + k] * latents[row][k];
+            }
+
+            return expanded;
+        }
+
+        for (var head = 0; head < h; head++)
+        {
+            var keys = latents.Select((_, l) => Expand(l, head, 0, n)).ToArray();
+            var values = latents.Select((_, l) => Expand(l, head, n, u)).ToArray();
+            for (var t = 0; t < tokens; t++)
+            {
+                var q = query.AsSpan(((t * h) + head) * (n + r), n + r).ToArray();
+                Attend(
+                    first + t + 1,
+                    l => scale * (Dot(q[..n], keys[l]) + Dot(q[n..], rows.Pages.Read(l)[c..(c + r)].ToArray())),
+                    l => values[l],
+                    output.AsSpan(((t * h) + head) * u, u));
+            }
+        }
+
+        return output;
+    }
+
+    private static void Attend(int visible, Func<int, double> score, Func<int, double[]> value, Span<double> output)
+    {
+        var scores = Enumerable.Range(0, visible).Select(score).ToArray();
+        var max = scores.Max();
+        var exps = scores.Select(s => Math.Exp(s - max)).ToArray();
+        var sum = exps.Sum();
+        for (var l = 0; l < visible; l++)
+        {
+            var v = value(l);
+            for (var i = 0; i < output.Length; i++)
+                output[i] += exps[l] / sum * v[i];
+        }
+    }
+
+    private static double Dot(float[] x, double[] y) => x.Select((v, i) => v * y[i]).Sum();
+
+    private static double Dot(float[] x, float[] y) => x.Select((v, i) => (double)v * y[i]).Sum();
+
+    private static float[] TransposedKeys(WeightMatrix up, int h, int n, int u)
+    {
+        var (w, c) = (RandomMatrix.Decode(up), up.Cols);
+        var keys = new float[h * c * n];
+        for (var i = 0; i < keys.Length; i++)
+        {
+            var (head, column, row) = (i / n / c, i / n % c, i % n);
+            keys[i] = w[(((head * (n + u)) + row) * c) + column];
+        }
+
+        return keys;
+    }
+
+    private static float[] Values(WeightMatrix up, int h, int n, int u)
+    {
+        var (w, c) = (RandomMatrix.Decode(up), up.Cols);
+        return Enumerable.Range(0, h).SelectMany(head => w[(((head * (n + u)) + n) * c)..((head + 1) * (n + u) * c)]).ToArray();
+    }
+
+    // Rows of random values, padded with zeros, in pages of 8, scattered over memory whose other values would be noticed.
+    private sealed class PagedRows : IDisposable
+    {
+        private const int PageTokens = 8;
+        private const int Layer = 3;
+
+        private readonly NativeBuffer memory;
+        private readonly NativeBuffer table;
+        private readonly int rows;
+        private readonly int used;
+
+        public PagedRows(Random random, int rows, int used, int width)
+        {
+            this.rows = rows;
+            this.used = used;
+            var count = (rows + PageTokens - 1) / PageTokens;
+            var pages = Enumerable.Range(0, count + 5).ToArray();
+            random.Shuffle(pages);
+            memory = new NativeBuffer((Layer + ((long)pages.Length * PageTokens * width)) * sizeof(float));
+            memory.Span<float>(0, (int)memory.ByteLength / sizeof(float)).Fill(float.NaN);
+            table = new NativeBuffer(count * sizeof(int));
+            pages.AsSpan(0, count).CopyTo(table.Span<int>(0, count));
+            Pages = new CachePages(memory, Layer, table, PageTokens, width);
+            for (var l = 0; l < rows; l++)
+            {
+                float[] row = [.. RandomMatrix.Normals(random, used), .. new float[width - used]];
+                Pages.Write(l, row.AsSpan(0, l % width), row.AsSpan(l % width));
+            }
+        }
+
+        public CachePages Pages { get; }
+
+        public double[][] Latents(int c) => Enumerable.Range(0, rows).Select(l => Pages.Read(l)[..c].ToArray().Select(v => (double)v).ToArray()).ToArray();
+
+        public PagedRows InOtherPages(Random random)
+        {
+            var other = new PagedRows(random, rows, used, Pages.Width);
+            for (var l = 0; l < rows; l++)
+                other.Pages.Write(l, Pages.Read(l));
+            return other;
+        }
+
+        public void Dispose()
+        {
+            memory.Dispose();
+            table.Dispose();
+        }
+    }
+}

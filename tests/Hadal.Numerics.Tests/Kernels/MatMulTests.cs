@@ -1,0 +1,174 @@
+using CsCheck;
+using Hadal.Numerics.Formats;
+using Hadal.Numerics.Kernels;
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Numerics.Tests.Kernels;
+
+public sealed class MatMulTests
+{
+    public static TheoryData<WeightFormat> Formats => [.. Enum.GetValues<WeightFormat>()];
+
+    // T, M, and K in blocks of the format (in single columns for the plain ones).
+    private static readonly Gen<(int T, int M, int K, int Seed)> Shapes = Gen.Select(Gen.Int[1, 40], Gen.Int[1, 50], Gen.Int[1, 300], Gen.Int[0, 1 << 20]);
+
+    [Theory]
+    [MemberData(nameof(Formats))]
+    public void EveryOutputHasTheBitsOfTheReferenceOnAnyNumberOfThreads(WeightFormat format)
+    {
+        using var one = new KernelThreads(1);
+        using var two = new KernelThreads(2);
+        using var three = new KernelThreads(3);
+        Shapes.Sample(
+            s =>
+            {
+                var block = WeightFormats.BlockLength(format);
+                var (tokens, rows, cols) = (s.T, s.M, block == 1 ? s.K : block * (1 + (s.K % (block == 32 ? 9 : 3))));
+                var random = new Random(s.Seed);
+                using var weight = new RandomMatrix(format, rows, cols, random);
+                var x = RandomMatrix.Normals(random, tokens * cols);
+                var (bits, exact, bound) = Reference(weight.Weight, x, tokens);
+                foreach (var threads in new[] { one, two, three })
+                {
+                    var y = new float[tokens * rows];
+                    MatMul.Multiply(weight.Weight, x, y, tokens, threads);
+                    Bits.AssertEqual(bits, y, $"{threads.Count} threads, T {tokens}, M {rows}, K {cols}");
+                }
+
+                for (var i = 0; i < exact.Length; i++)
+                    Assert.True(Math.Abs(bits[i] - exact[i]) <= bound[i]);
+            },
+            iter: 8,
+            threads: 1);
+    }
+
+    // More tokens than fit the tile that is kept in cache, with K a multiple of 64 (taken where it lies) and not (copied and padded).
+    [Theory]
+    [InlineData(704, 256)]
+    [InlineData(700, 256)]
+    [InlineData(33, 1400)]
+    public void ManyTokensAreCutIntoTilesWithoutATrace(int cols, int tokens)
+    {
+        using var threads = new KernelThreads(2);
+        var random = new Random(3);
+        using var weight = new RandomMatrix(WeightFormat.BF16, 5, cols, random);
+        var x = RandomMatrix.Normals(random, tokens * cols);
+        var y = new float[tokens * 5];
+        MatMul.Multiply(weight.Weight, x, y, tokens, threads);
+        Bits.AssertEqual(Reference(weight.Weight, x, tokens).Bits, y, $"K {cols}");
+    }
+
+    [Fact]
+    public unsafe void StridedProductsReadAndWriteTheirRowsOnly()
+    {
+        using var threads = new KernelThreads(1);
+        Shapes.Sample(
+            s =>
+            {
+                var (tokens, rows, cols) = (s.T, s.M, s.K);
+                var random = new Random(s.Seed);
+                using var weight = new RandomMatrix(WeightFormat.BF16, rows, cols, random);
+                var (xStride, yStride) = (cols + (s.Seed % 7), rows + (s.Seed % 5));
+                var x = RandomMatrix.Normals(random, tokens * xStride);
+                var y = Enumerable.Repeat(77f, tokens * yStride).ToArray();
+                fixed (float* px = x, py = y)
+                    MatMul.MultiplyOnWorker(weight.Weight, px, xStride, py, yStride, tokens, threads, 0);
+                for (var t = 0; t < tokens; t++)
+                {
+                    Bits.AssertEqual(Reference(weight.Weight, x.AsSpan(t * xStride, cols).ToArray(), 1).Bits, y.AsSpan(t * yStride, rows), $"token {t}");
+                    Assert.True(y.AsSpan((t * yStride) + rows, yStride - rows).IndexOfAnyExcept(77f) < 0, "wrote between rows");
+                }
+            },
+            iter: 30,
+            threads: 1);
+    }
+
+    [Fact]
+    public unsafe void TransposedProductsAgreeWithPlainLoops()
+    {
+        using var threads = new KernelThreads(1);
+        Shapes.Sample(
+            s =>
+            {
+                var (tokens, rows, cols) = (s.T, s.M, s.K);
+                var random = new Random(s.Seed);
+                using var weight = new RandomMatrix(s.Seed % 2 == 0 ? WeightFormat.BF16 : WeightFormat.F8_E4M3, rows, cols, random);
+                var w = RandomMatrix.Decode(weight.Weight);
+                var (xStride, yStride) = (rows + (s.Seed % 7), cols + (s.Seed % 5));
+                var x = RandomMatrix.Normals(random, tokens * xStride);
+                var y = Enumerable.Repeat(77f, tokens * yStride).ToArray();
+                fixed (float* px = x, py = y)
+                    MatMul.MultiplyTransposedOnWorker(weight.Weight, px, xStride, py, yStride, tokens, threads, 0);
+                for (var t = 0; t < tokens; t++)
+                {
+                    var expected = new float[cols];
+                    for (var m = 0; m < rows; m++)
+                    {
+                        for (var k = 0; k < cols; k++)
+                            expected[k] = MathF.FusedMultiplyAdd(w[(m * cols) + k], x[(t * xStride) + m], expected[k]);
+                    }
+
+                    Bits.AssertEqual(expected, y.AsSpan(t * yStride, cols), $"token {t}");
+                    Assert.True(y.AsSpan((t * yStride) + cols, yStride - cols).IndexOfAnyExcept(77f) < 0, "wrote between rows");
+                }
+            },
+            iter: 30,
+            threads: 1);
+    }
+
+    // Scale blocks are cut by the last column, the last row, and slices that begin anywhere.
+    [Theory]
+    [InlineData(300, 200, 0, 300)]
+    [InlineData(300, 200, 1, 299)]
+    [InlineData(300, 129, 127, 3)]
+    [InlineData(300, 128, 130, 126)]
+    [InlineData(260, 1, 255, 5)]
+    public void SlicesOfFp8KeepTheirScales(int rows, int cols, int start, int count)
+    {
+        using var threads = new KernelThreads(2);
+        var random = new Random(4);
+        using var weight = new RandomMatrix(WeightFormat.F8_E4M3, rows, cols, random);
+        var x = RandomMatrix.Normals(random, 2 * cols);
+        var whole = new float[2 * rows];
+        MatMul.Multiply(weight.Weight, x, whole, 2, threads);
+        var slice = new float[2 * count];
+        MatMul.Multiply(weight.Weight.SliceRows(start, count), x, slice, 2, threads);
+        for (var t = 0; t < 2; t++)
+            Bits.AssertEqual(whole.AsSpan((t * rows) + start, count), slice.AsSpan(t * count, count), $"token {t}");
+
+        // A slice of a slice counts from the matrix.
+        var inner = weight.Weight.SliceRows(start, count).SliceRows(count / 2, count - (count / 2));
+        var all = RandomMatrix.Decode(weight.Weight);
+        Bits.AssertEqual(all.AsSpan((start + (count / 2)) * cols), RandomMatrix.Decode(inner).Concat(all.Skip((start + count) * cols)).ToArray(), "slice of a slice");
+    }
+
+    [Fact]
+    public void ShapesThatDoNotFitAreRefused()
+    {
+        using var threads = new KernelThreads(1);
+        using var weight = new RandomMatrix(WeightFormat.F32, 3, 4, new Random(5));
+        Assert.Throws<ArgumentException>(() => MatMul.Multiply(weight.Weight, new float[7], new float[6], 2, threads));
+        Assert.Throws<ArgumentException>(() => MatMul.Multiply(weight.Weight, new float[8], new float[5], 2, threads));
+        Assert.Throws<ArgumentException>(() => MatMul.Multiply(weight.Weight, [], [], 0, threads));
+        Assert.Throws<ArgumentException>(() => MatMul.Multiply(default, [], [], 1, threads));
+    }
+
+    private static (float[] Bits, double[] Exact, double[] Bound) Reference(WeightMatrix weight, float[] x, int tokens)
+    {
+        var (rows, cols) = (weight.Rows, weight.Cols);
+        var bits = new float[tokens * rows];
+        var exact = new double[bits.Length];
+        var bound = new double[bits.Length];
+        var w = RandomMatrix.Decode(weight);
+        for (var i = 0; i < bits.Length; i++)
+        {
+            var row = w.AsSpan(i % rows * cols, cols);
+            var input = x.AsSpan(i / rows * cols, cols);
+            bits[i] = DotProduct.DotReference(input, row);
+            (exact[i], var magnitude) = DotProductTests.Exact(input, row);
+            bound[i] = DotProductTests.ErrorBound(cols, magnitude);
+        }
+
+        return (bits, exact, bound);
+    }
+}

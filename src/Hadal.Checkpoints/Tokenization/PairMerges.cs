@@ -15,12 +15,15 @@ internal sealed class PairMerges
     private const ulong None = ulong.MaxValue;
 
     /// <summary>Up to this many symbols, scanning for the best pair is faster than a heap.</summary>
-    private const int LongestScan = 128;
+    public const int LongestScan = 128;
 
     /// <summary>Differs from process to process, so that no file can be made whose pairs all collide.</summary>
     private static readonly ulong Seed = (uint)string.GetHashCode("merges", StringComparison.Ordinal) * 0x9E3779B97F4A7C15UL;
 
     private readonly Slot[] slots;
+
+    // Two bits of 2^20 and more for each merge: most pairs asked for are none, and this says so out of the processor's cache.
+    private readonly ulong[] filter;
     private readonly int[] pairs;
 
     /// <summary>Takes the merges by rank.</summary>
@@ -31,10 +34,13 @@ internal sealed class PairMerges
         this.pairs = pairs;
         slots = new Slot[(int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(2, checked(results.Length * 2)))];
         Array.Fill(slots, new Slot(0, None));
+        filter = new ulong[Math.Max(16, slots.Length / 16)];
         for (var rank = 0; rank < results.Length; rank++)
         {
             var key = Key(pairs[2 * rank], pairs[(2 * rank) + 1]);
-            var at = Home(key);
+            var hash = Hash(key);
+            filter[FilterWord(hash)] |= FilterBits(hash);
+            var at = Home(hash);
             while (slots[at].Merge != None && slots[at].Key != key)
                 at = (at + 1) & (slots.Length - 1);
             slots[at] = new(key, ((ulong)rank << 32) | (uint)results[rank]);
@@ -48,13 +54,14 @@ internal sealed class PairMerges
     public (int Left, int Right) this[int rank] => (pairs[2 * rank], pairs[(2 * rank) + 1]);
 
     /// <summary>Merges <paramref name="symbols"/> in place as far as it goes; how many are left.</summary>
-    public int Apply(Span<int> symbols) =>
-        symbols.Length < 2 ? symbols.Length : symbols.Length <= LongestScan ? ApplyByScan(symbols) : ApplyByHeap(symbols);
+    /// <param name="symbols">Tokens.</param>
+    /// <param name="scratch">Room for <see cref="LongestScan"/> numbers.</param>
+    public int Apply(Span<int> symbols, Span<ulong> scratch) =>
+        symbols.Length < 2 ? symbols.Length : symbols.Length <= LongestScan ? ApplyByScan(symbols, scratch) : ApplyByHeap(symbols);
 
-    private int ApplyByScan(Span<int> symbols)
+    private int ApplyByScan(Span<int> symbols, Span<ulong> merges)
     {
         // merges[i] is what symbols i and i + 1 become: rank in the high half, so that the least is the best.
-        Span<ulong> merges = stackalloc ulong[LongestScan];
         var count = symbols.Length;
         for (var i = 0; i + 1 < count; i++)
             merges[i] = Find(symbols[i], symbols[i + 1]);
@@ -147,7 +154,11 @@ internal sealed class PairMerges
     private ulong Find(int left, int right)
     {
         var key = Key(left, right);
-        for (var at = Home(key); ; at = (at + 1) & (slots.Length - 1))
+        var hash = Hash(key);
+        var bits = FilterBits(hash);
+        if ((filter[FilterWord(hash)] & bits) != bits)
+            return None;
+        for (var at = Home(hash); ; at = (at + 1) & (slots.Length - 1))
         {
             ref var slot = ref slots[at];
             if (slot.Merge == None || slot.Key == key)
@@ -155,11 +166,13 @@ internal sealed class PairMerges
         }
     }
 
-    private int Home(ulong key)
-    {
-        var high = Math.BigMul(key ^ Seed, 0x9E3779B97F4A7C15, out var low);
-        return (int)((uint)high ^ (uint)(low >> 32)) & (slots.Length - 1);
-    }
+    private static ulong Hash(ulong key) => Math.BigMul(key ^ Seed, 0x9E3779B97F4A7C15, out var low) ^ low;
+
+    private int Home(ulong hash) => (int)hash & (slots.Length - 1);
+
+    private int FilterWord(ulong hash) => (int)(hash >> 32) & (filter.Length - 1);
+
+    private static ulong FilterBits(ulong hash) => (1UL << (int)(hash >> 52)) | (1UL << (int)(hash >> 58));
 
     private static ulong Key(int left, int right) => ((ulong)(uint)left << 32) | (uint)right;
 

@@ -12,13 +12,14 @@ internal sealed class PieceEncoder : PieceSink
 {
     /// <summary>A key is 15 bytes and a length.</summary>
     private const int LongestCached = 15;
-    private const int CacheSlots = 1 << 15;
+    private const int CacheSlots = 1 << 16;
     private const int MostKeptBytes = 1 << 20;
 
     private readonly PairMerges merges;
     private readonly Vocabulary? wholePieces;
     private readonly int[] byteTokens;
     private readonly CacheSlot[] cache = new CacheSlot[CacheSlots];
+    private readonly ulong[] scratch = new ulong[PairMerges.LongestScan];
     private int[] ids = new int[256];
     private int count;
 
@@ -91,7 +92,11 @@ internal sealed class PieceEncoder : PieceSink
             high &= (1UL << (8 * (length - 8))) - 1;
         high |= (ulong)length << 56;
 
-        ref var slot = ref cache[Home(low, high)];
+        // A piece is in one of two neighbouring slots.
+        var home = Home(low, high);
+        ref var slot = ref cache[home];
+        if (slot.Low != low || slot.High != high)
+            slot = ref cache[home + 1];
         if (slot.Low == low && slot.High == high)
         {
             if (count + 3 > ids.Length)
@@ -107,6 +112,8 @@ internal sealed class PieceEncoder : PieceSink
         var made = ids.AsSpan(before..count);
         if (made.Length <= 3)
         {
+            cache[home + 1] = cache[home];
+            slot = ref cache[home];
             slot.Low = low;
             slot.High = high;
             slot.Count = made.Length;
@@ -129,7 +136,7 @@ internal sealed class PieceEncoder : PieceSink
         var symbols = ids.AsSpan(count, piece.Length);
         for (var i = 0; i < piece.Length; i++)
             symbols[i] = byteTokens[piece[i]];
-        count += merges.Apply(symbols);
+        count += merges.Apply(symbols, scratch);
     }
 
     private void Grow(int room) => Array.Resize(ref ids, (int)Math.Min(Array.MaxLength, Math.Max((long)count + room, 2L * ids.Length)));
@@ -144,7 +151,7 @@ internal sealed class PieceEncoder : PieceSink
     private static int Home(ulong low, ulong high)
     {
         var hash = (low ^ BitOperations.RotateLeft(high, 23)) * 0x9E3779B97F4A7C15;
-        return (int)(hash >> 49);
+        return (int)(hash >> 48) & ~1;
     }
 
     private struct CacheSlot

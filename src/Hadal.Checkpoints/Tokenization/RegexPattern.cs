@@ -20,6 +20,7 @@ internal sealed class RegexPattern : SplitPattern
     private readonly string source;
     private readonly List<(int Start, int End)> highRanges = [];
     private readonly Dictionary<(UnicodeCategory Category, ulong Ranges), char> standIns = [];
+    private readonly SearchValues<char> replaced;
 
     /// <summary>Reads a regex.</summary>
     /// <exception cref="NotSupportedException">It uses what the two engines write or read differently, or is no regex.</exception>
@@ -28,6 +29,7 @@ internal sealed class RegexPattern : SplitPattern
         this.source = source;
         var taken = new List<(int Start, int End)>();
         var rewritten = Translate(taken);
+        replaced = SearchValues.Create([.. Enumerable.Range(0xD800, 0x400).Select(c => (char)c), .. standIns.Where(s => s.Key.Ranges != 0).Select(s => s.Value)]);
         try
         {
             regex = new(rewritten, RegexOptions.CultureInvariant | RegexOptions.Multiline, Timeout);
@@ -74,15 +76,24 @@ internal sealed class RegexPattern : SplitPattern
         return atByte;
     }
 
-    /// <summary>Replaces surrogate pairs by stand-ins in place; the new length.</summary>
+    /// <summary>
+    /// Replaces surrogate pairs by stand-ins in place; the new length. A character of the text that is itself the stand-in of some range would be
+    /// taken for a member, so another of its category stands in for it.
+    /// </summary>
     private int Substitute(Span<char> units)
     {
-        var first = units.IndexOfAnyInRange('\uD800', '\uDFFF');
+        var first = units.IndexOfAny(replaced);
         if (first < 0)
             return units.Length;
         var to = first;
         for (var from = first; from < units.Length; from++, to++)
-            units[to] = char.IsHighSurrogate(units[from]) ? StandIn(char.ConvertToUtf32(units[from], units[++from])) : units[from];
+        {
+            var unit = units[from];
+            units[to] = char.IsHighSurrogate(unit) ? StandIn(char.ConvertToUtf32(unit, units[++from]))
+                : replaced.Contains(unit) ? standIns[(CharUnicodeInfo.GetUnicodeCategory(unit), 0)]
+                : unit;
+        }
+
         return to;
     }
 
@@ -209,12 +220,19 @@ internal sealed class RegexPattern : SplitPattern
 
         for (var codePoint = 0x10000; codePoint <= 0x10FFFF; codePoint++)
         {
-            var kind = (CharUnicodeInfo.GetUnicodeCategory(codePoint), RangesAt(codePoint));
-            if (standIns.ContainsKey(kind))
-                continue;
-            standIns[kind] = candidates.TryGetValue(kind.Item1, out var stack) && stack.TryPop(out var c)
-                ? c
-                : throw Unsupported($"it names every character of category {kind.Item1}");
+            var category = CharUnicodeInfo.GetUnicodeCategory(codePoint);
+            Choose((category, 0));
+            Choose((category, RangesAt(codePoint)));
+        }
+
+        void Choose((UnicodeCategory Category, ulong Ranges) kind)
+        {
+            if (!standIns.ContainsKey(kind))
+            {
+                standIns[kind] = candidates.TryGetValue(kind.Category, out var stack) && stack.TryPop(out var c)
+                    ? c
+                    : throw Unsupported($"it names every character of category {kind.Category}");
+            }
         }
     }
 

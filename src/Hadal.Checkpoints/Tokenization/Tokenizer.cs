@@ -97,6 +97,20 @@ public sealed class Tokenizer
         return GgufTokenizerReader.Read(metadata);
     }
 
+    /// <summary>
+    /// A byte-level tokenizer of DeepSeek V3's kind, for small models and tests: its pre-tokenizer, its added tokens but for the placeholders
+    /// (begin, end and pad with ids 0 to 2, the others after the vocabulary), a token for each byte, and what the merges make.
+    /// </summary>
+    /// <param name="merges">Pairs of tokens as the vocabulary spells them (<c>Ġ</c>, <c>t</c>), best first. A product gets the next id when it is new.</param>
+    /// <param name="moreTokens">More added tokens, <c>&lt;think&gt;</c> for instance.</param>
+    /// <param name="chatTemplate">A chat template in Jinja, if any.</param>
+    /// <exception cref="InvalidDataException">A merge names what is no token, or a token is there twice.</exception>
+    public static Tokenizer CreateByteLevel(IEnumerable<(string Left, string Right)>? merges = null, IEnumerable<string>? moreTokens = null, string? chatTemplate = null) =>
+        ByteLevelTokenizers.Create(merges ?? [], moreTokens ?? [], chatTemplate);
+
+    /// <summary>Writes <c>tokenizer.json</c> and <c>tokenizer_config.json</c> into a folder, over what is there.</summary>
+    public void Save(string folder) => TokenizerJsonWriter.Write(this, folder);
+
     /// <summary>The two tokens of merge number <paramref name="rank"/>.</summary>
     public (int Left, int Right) Merge(int rank) => Parts.Merges[rank];
 

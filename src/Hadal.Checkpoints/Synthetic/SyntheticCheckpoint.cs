@@ -1,0 +1,232 @@
+using Hadal.Checkpoints.Config;
+using Hadal.Numerics;
+using Hadal.Numerics.Formats;
+
+namespace Hadal.Checkpoints.Synthetic;
+
+/// <summary>
+/// A model of random weights in memory, of any shape and any formats, for measuring. Values repeat after a million, which changes nothing about speed;
+/// the same seed gives the same model.
+/// </summary>
+public sealed class SyntheticCheckpoint : Checkpoint
+{
+    private const int PatternValues = 1 << 20;
+    private const float Spread = 0.02f;
+
+    private readonly Dictionary<string, (WeightMatrix Matrix, NativeBuffer Data, NativeBuffer? Scales)> matrices = [];
+    private readonly Dictionary<WeightFormat, byte[]> patterns = [];
+    private readonly List<TensorEntry> entries = [];
+    private readonly FormatMix mix;
+    private readonly Random random;
+    private readonly bool splitKeyValue;
+
+    /// <summary>Makes the weights; takes a second for each two gigabytes or so.</summary>
+    /// <param name="config">Shape.</param>
+    /// <param name="mix">Formats.</param>
+    /// <param name="seed">Seed of the values.</param>
+    /// <param name="progress">Told the fraction of layers made.</param>
+    /// <param name="cancellation">Ends the work early.</param>
+    public SyntheticCheckpoint(ModelConfig config, FormatMix mix, int seed = 1, IProgress<double>? progress = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        ArgumentNullException.ThrowIfNull(mix);
+        this.mix = mix;
+        random = new Random(seed);
+
+        // Files in GGUF's integer formats carry the key/value up-projection split; folders carry it whole.
+        splitKeyValue = config.IsLatentAttention && WeightFormats.HasIntegerProducts(mix.FormatOf("kv_b_proj", 256, 0, config.NumHiddenLayers));
+        Config = config with { RopeInterleaved = config.RopeInterleaved || splitKeyValue, Fp8Weights = mix.Name == "fp8" };
+        Add("model.embed_tokens", -1, config.VocabSize, config.HiddenSize);
+        Add("lm_head", -1, config.VocabSize, config.HiddenSize);
+        var total = config.NumHiddenLayers + config.NumNextnPredictLayers;
+        for (var layer = 0; layer < total; layer++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            AddLayer(layer);
+            progress?.Report((layer + 1.0) / total);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override string Path => $"random weights ({mix.Name})";
+
+    /// <inheritdoc/>
+    public override ModelConfig Config { get; }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<TensorEntry> Tensors => entries;
+
+    /// <inheritdoc/>
+    public override bool Contains(string name) => matrices.ContainsKey(name);
+
+    /// <inheritdoc/>
+    public override WeightMatrix Matrix(string name, int rows, int cols)
+    {
+        if (!matrices.TryGetValue(name, out var entry) || entry.Matrix.Rows != rows || entry.Matrix.Cols != cols)
+            throw new InvalidDataException($"{Path}: tensor {name}: expected [{rows}, {cols}], found {(entry.Data is null ? "none of that name" : $"[{entry.Matrix.Rows}, {entry.Matrix.Cols}]")}");
+        return entry.Matrix;
+    }
+
+    /// <summary>A norm weight of ones, or a small random correction bias.</summary>
+    /// <inheritdoc/>
+    public override float[] Vector(string name, int length)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        var vector = new float[length];
+        if (name.EndsWith("e_score_correction_bias", StringComparison.Ordinal))
+        {
+            var bias = new Random(name.Length + length);
+            foreach (ref var v in vector.AsSpan())
+                v = bias.NextSingle() * Spread;
+        }
+        else
+        {
+            Array.Fill(vector, 1);
+        }
+
+        return vector;
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (!disposing)
+            return;
+        foreach (var (_, data, scales) in matrices.Values)
+        {
+            data.Dispose();
+            scales?.Dispose();
+        }
+
+        matrices.Clear();
+    }
+
+    private void AddLayer(int layer)
+    {
+        var c = Config;
+        var prefix = $"model.layers.{layer}.";
+        var attention = prefix + "self_attn.";
+        if (!c.IsLatentAttention)
+        {
+            Add(attention + "q_proj", layer, c.NumAttentionHeads * c.HeadDim, c.HiddenSize);
+            Add(attention + "k_proj", layer, c.NumKeyValueHeads * c.HeadDim, c.HiddenSize);
+            Add(attention + "v_proj", layer, c.NumKeyValueHeads * c.HeadDim, c.HiddenSize);
+            Add(attention + "o_proj", layer, c.HiddenSize, c.NumAttentionHeads * c.HeadDim);
+        }
+        else
+        {
+            var queryWidth = c.NumAttentionHeads * (c.QkNopeHeadDim + c.QkRopeHeadDim);
+            if (c.QLoraRank is { } q)
+            {
+                Add(attention + "q_a_proj", layer, q, c.HiddenSize);
+                Add(attention + "q_b_proj", layer, queryWidth, q);
+            }
+            else
+            {
+                Add(attention + "q_proj", layer, queryWidth, c.HiddenSize);
+            }
+
+            Add(attention + "kv_a_proj_with_mqa", layer, c.KvLoraRank + c.QkRopeHeadDim, c.HiddenSize);
+            if (splitKeyValue)
+            {
+                Add(attention + "k_b_proj", layer, c.NumAttentionHeads * c.KvLoraRank, c.QkNopeHeadDim);
+                Add(attention + "v_b_proj", layer, c.NumAttentionHeads * c.VHeadDim, c.KvLoraRank);
+            }
+            else
+            {
+                Add(attention + "kv_b_proj", layer, c.NumAttentionHeads * (c.QkNopeHeadDim + c.VHeadDim), c.KvLoraRank);
+            }
+
+            Add(attention + "o_proj", layer, c.HiddenSize, c.NumAttentionHeads * c.VHeadDim);
+        }
+
+        if (layer >= c.NumHiddenLayers)
+            Add(prefix + "eh_proj", layer, c.HiddenSize, 2 * c.HiddenSize);
+        if (!c.IsMoeLayer(layer))
+        {
+            AddFeedForward(prefix + "mlp.", layer, c.IntermediateSize);
+            return;
+        }
+
+        Add(prefix + "mlp.gate", layer, c.NRoutedExperts, c.HiddenSize);
+        for (var e = 0; e < c.NRoutedExperts; e++)
+            AddFeedForward($"{prefix}mlp.experts.{e}.", layer, c.MoeIntermediateSize);
+        if (c.NSharedExperts > 0)
+            AddFeedForward(prefix + "mlp.shared_experts.", layer, c.NSharedExperts * c.MoeIntermediateSize);
+    }
+
+    private void AddFeedForward(string prefix, int layer, int intermediate)
+    {
+        Add(prefix + "gate_proj", layer, intermediate, Config.HiddenSize);
+        Add(prefix + "up_proj", layer, intermediate, Config.HiddenSize);
+        Add(prefix + "down_proj", layer, Config.HiddenSize, intermediate);
+    }
+
+    private void Add(string module, int layer, int rows, int cols)
+    {
+        var name = module + ".weight";
+        var format = mix.FormatOf(name, cols, layer, Config.NumHiddenLayers);
+        var rowBytes = WeightFormats.RowBytes(format, cols);
+        var data = new NativeBuffer(rowBytes * rows);
+        Fill(data, Pattern(format), WeightFormats.BlockBytes(format));
+        NativeBuffer? scales = null;
+        if (format == WeightFormat.F8_E4M3)
+        {
+            var count = (long)((rows + 127) / 128) * ((cols + 127) / 128);
+            scales = new NativeBuffer(count * sizeof(float));
+            scales.Span<float>(0, (int)count).Fill(Spread / 64);
+        }
+
+        matrices.Add(name, (WeightMatrix.Over(format, data, rows, cols, scales), data, scales));
+        entries.Add(new TensorEntry(name, format, [rows, cols], data.ByteLength + (scales?.ByteLength ?? 0), Path));
+    }
+
+    // Copies of the pattern from random blocks on, so that no two matrices are alike.
+    private void Fill(NativeBuffer data, byte[] pattern, int blockBytes)
+    {
+        for (long at = 0; at < data.ByteLength;)
+        {
+            var start = random.Next(pattern.Length / blockBytes) * blockBytes;
+            var count = (int)Math.Min(pattern.Length - start, data.ByteLength - at);
+            pattern.AsSpan(start, count).CopyTo(data.Span<byte>(at, count));
+            at += count;
+        }
+    }
+
+    private byte[] Pattern(WeightFormat format)
+    {
+        if (patterns.TryGetValue(format, out var pattern))
+            return pattern;
+        var values = new float[PatternValues];
+        var source = new Random(PatternValues);
+
+        // Sums of uniforms are near enough to a normal distribution; E4M3 codes carry the scale apart.
+        var spread = format == WeightFormat.F8_E4M3 ? 64 : Spread;
+        foreach (ref var v in values.AsSpan())
+            v = (source.NextSingle() + source.NextSingle() + source.NextSingle() + source.NextSingle() - 2) * 1.7f * spread;
+        pattern = new byte[WeightFormats.RowBytes(format, PatternValues)];
+        if (WeightFormats.CanEncode(format))
+            WeightFormats.Encode(format, values, pattern);
+        else
+            FillFinite(format, pattern, source);
+        patterns.Add(format, pattern);
+        return pattern;
+    }
+
+    // Formats that are only read: random codes, drawn again until the block's values are of a sensible size.
+    private static void FillFinite(WeightFormat format, Span<byte> bytes, Random source)
+    {
+        var blockBytes = WeightFormats.BlockBytes(format);
+        var values = new float[WeightFormats.BlockLength(format)];
+        for (var at = 0; at < bytes.Length; at += blockBytes)
+        {
+            var block = bytes.Slice(at, blockBytes);
+            do
+            {
+                source.NextBytes(block);
+                WeightFormats.Decode(format, block, values);
+            }
+            while (Array.Exists(values, static v => !(Math.Abs(v) < 1)));
+        }
+    }
+}

@@ -1,0 +1,61 @@
+using System.Diagnostics;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Numerics.Kernels;
+
+/// <summary>How fast all workers together read memory: the wall that decoding is measured against.</summary>
+public static unsafe class ReadBandwidth
+{
+    /// <summary>Reads a buffer from end to end several times and reports the fastest pass.</summary>
+    /// <param name="buffer">Much larger than the caches, at least 256 MB.</param>
+    /// <param name="threads">Workers to read with.</param>
+    /// <param name="passes">Times to read.</param>
+    /// <returns>Bytes per second.</returns>
+    public static double Measure(NativeBuffer buffer, KernelThreads threads, int passes = 5)
+    {
+        ArgumentNullException.ThrowIfNull(buffer);
+        const int Slice = 1 << 20;
+        var slices = (int)(buffer.ByteLength / Slice);
+        var sums = new long[threads.Count];
+        var best = 0.0;
+        fixed (long* s = sums)
+        {
+            for (var pass = 0; pass < passes; pass++)
+            {
+                var start = Stopwatch.GetTimestamp();
+                threads.Run(slices, 1, new ReadJob(buffer.Pointer, Slice, s));
+                best = Math.Max(best, (double)slices * Slice / Stopwatch.GetElapsedTime(start).TotalSeconds);
+            }
+        }
+
+        return best;
+    }
+
+    private readonly struct ReadJob(byte* data, int slice, long* sums) : IKernelJob
+    {
+        public void Invoke(int start, int end, int worker)
+        {
+            Vector512<long> a = default, b = default, c = default, d = default;
+            var last = data + ((long)end * slice);
+            for (var p = data + ((long)start * slice); p < last; p += 256)
+            {
+                if (Sse.IsSupported)
+                {
+                    Sse.Prefetch0(p + 4096);
+                    Sse.Prefetch0(p + 4160);
+                    Sse.Prefetch0(p + 4224);
+                    Sse.Prefetch0(p + 4288);
+                }
+
+                a += Vector512.Load((long*)p);
+                b += Vector512.Load((long*)(p + 64));
+                c += Vector512.Load((long*)(p + 128));
+                d += Vector512.Load((long*)(p + 192));
+            }
+
+            sums[worker] += Vector512.Sum(a + b + c + d);
+        }
+    }
+}

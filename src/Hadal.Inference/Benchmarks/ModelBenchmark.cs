@@ -2,7 +2,6 @@ using System.Diagnostics;
 using Hadal.Checkpoints;
 using Hadal.Inference.Cache;
 using Hadal.Inference.Model;
-using Hadal.Numerics;
 using Hadal.Numerics.Kernels;
 using Hadal.Numerics.Threading;
 
@@ -43,7 +42,6 @@ public sealed record BenchmarkResult
 public sealed class ModelBenchmark
 {
     private const int PrefillChunk = 512;
-    private const long BandwidthBytes = 512L << 20;
     private const int Seed = 11;
 
     private readonly Checkpoint checkpoint;
@@ -89,9 +87,7 @@ public sealed class ModelBenchmark
             foreach (var cache in caches)
                 cache.Truncate(0);
 
-            double before, after, prefillSeconds;
-            using (var buffer = new NativeBuffer(BandwidthBytes))
-                before = ReadBandwidth.Measure(buffer, threads) / 1e9;
+            var before = ReadBandwidth.Measure(threads) / 1e9;
             var start = Stopwatch.GetTimestamp();
             foreach (var cache in caches)
             {
@@ -99,12 +95,10 @@ public sealed class ModelBenchmark
                 Prefill(cache, RandomTokens(random, promptTokens), batch, context);
             }
 
-            prefillSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+            var prefillSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
             var touched = TouchedBytes(caches, RandomTokens(random, sequences), batch);
             var (decodeSeconds, steps, allocated) = Decode(caches, random, generateTokens, batch, context, cancellation);
-            using (var buffer = new NativeBuffer(BandwidthBytes))
-                after = ReadBandwidth.Measure(buffer, threads) / 1e9;
-
+            var after = ReadBandwidth.Measure(threads) / 1e9;
             var bandwidth = (before + after) / 2;
             return new BenchmarkResult
             {

@@ -8,15 +8,18 @@ namespace Hadal.Numerics.Kernels;
 /// <summary>How fast all workers together read memory: the wall that decoding is measured against.</summary>
 public static unsafe class ReadBandwidth
 {
-    /// <summary>Reads a buffer from end to end several times and reports the fastest pass.</summary>
-    /// <param name="buffer">Much larger than the caches, at least 256 MB.</param>
+    /// <summary>Reads memory much larger than the caches several times and reports the fastest pass.</summary>
     /// <param name="threads">Workers to read with.</param>
     /// <param name="passes">Times to read.</param>
     /// <returns>Bytes per second.</returns>
-    public static double Measure(NativeBuffer buffer, KernelThreads threads, int passes = 5)
+    public static double Measure(KernelThreads threads, int passes = 5)
     {
-        ArgumentNullException.ThrowIfNull(buffer);
+        ArgumentNullException.ThrowIfNull(threads);
         const int Slice = 1 << 20;
+
+        // Written first: a page that never was is not read from memory.
+        using var buffer = new NativeBuffer(512L * Slice);
+        buffer.Span<byte>(0, (int)buffer.ByteLength).Fill(1);
         var slices = (int)(buffer.ByteLength / Slice);
         var sums = new long[threads.Count];
         var best = 0.0;

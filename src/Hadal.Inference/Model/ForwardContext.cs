@@ -28,6 +28,7 @@ internal enum Slot
     Sin,
     Codes,
     CodeScales,
+    Workspace,
     MtpConcat,
     MtpHidden,
     LogitInput,

@@ -41,7 +41,8 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
         var rows = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Codes, (long)tokens * rowBytes / sizeof(float)));
         for (var t = 0; t < tokens; t++)
             IntegerActivations.QuantizeRow(x.Slice(t * weight.Cols, weight.Cols), block, rows.Slice(t * rowBytes, rowBytes));
-        IntegerMatMul.Multiply(weight, rows, y, tokens, context.Threads);
+        var workspace = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Workspace, IntegerMatMul.WorkspaceBytes(weight, tokens) / sizeof(float)));
+        IntegerMatMul.Multiply(weight, rows, y, tokens, workspace, context.Threads);
     }
 
     private void MultiplyFp8(ReadOnlySpan<float> x, Span<float> y, int tokens, ForwardContext context)

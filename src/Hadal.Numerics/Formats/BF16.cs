@@ -1,5 +1,7 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Hadal.Numerics.Formats;
 
@@ -25,6 +27,17 @@ public readonly struct BF16 : IWeightFormat<BF16>, IWeightEncoder<BF16>
         if (float.IsNaN(value))
             return (ushort)((bits >> 16) | 0x0040);
         return (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+    }
+
+    /// <summary>Sixteen values from 32 bytes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static unsafe Vector512<float> Load16(byte* codes)
+    {
+        var packed = Vector256.Load((ushort*)codes);
+        var wide = Avx512F.IsSupported
+            ? Avx512F.ConvertToVector512Int32(packed)
+            : Vector512.Create(Vector256.WidenLower(packed), Vector256.WidenUpper(packed)).AsInt32();
+        return (wide << 16).AsSingle();
     }
 
     /// <inheritdoc/>

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace Hadal.Numerics.Formats;
@@ -14,6 +15,9 @@ public readonly struct F8_E4M3 : IWeightFormat<F8_E4M3>, IWeightEncoder<F8_E4M3>
 {
     /// <summary>The largest finite value.</summary>
     public const float MaxValue = 448;
+
+    /// <summary>What <see cref="LoadUnits16"/> leaves out: its results times 2^120 are the values.</summary>
+    internal const int UnitExponent = 120;
 
     private const int NaNCode = 0x7F;
     private const int MaxCode = 0x7E;
@@ -64,6 +68,11 @@ public readonly struct F8_E4M3 : IWeightFormat<F8_E4M3>, IWeightEncoder<F8_E4M3>
             code = Math.Min(((magnitude + 0x7_FFFF + ((magnitude >> FieldsShift) & 1)) >> FieldsShift) - RebiasedOne, MaxCode);
         return (byte)(sign | code);
     }
+
+    /// <summary>Sixteen values from 16 bytes, 2^-<see cref="UnitExponent"/> times too small; no code may be NaN.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static unsafe Vector512<float> LoadUnits16(byte* codes) =>
+        ((Lanes.Widen512(Vector128.Load((sbyte*)codes)) << FieldsShift) & Vector512.Create(FieldsMask)).AsSingle();
 
     /// <inheritdoc/>
     public static void DecodeReference(ReadOnlySpan<byte> blocks, Span<float> values)

@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics;
+using Hadal.Numerics.Kernels.Integer;
 
 namespace Hadal.Numerics.Formats;
 
@@ -7,7 +8,7 @@ namespace Hadal.Numerics.Formats;
 /// w = d * s * q - dmin * m, with an integer scale s and minimum m for each 16 values.
 /// </summary>
 /// <typeparam name="TSelf">The implementing struct; it has no state.</typeparam>
-public unsafe interface IIntegerFormat<TSelf> : IWeightFormat<TSelf>
+internal unsafe interface IIntegerFormat<TSelf> : IWeightFormat<TSelf>
     where TSelf : struct, IIntegerFormat<TSelf>
 {
     /// <summary>Whether blocks have minima.</summary>
@@ -38,4 +39,18 @@ public unsafe interface IIntegerFormat<TSelf> : IWeightFormat<TSelf>
     /// <param name="sums16">[A/16] sums of activation codes.</param>
     /// <param name="sums32">[A/32] sums of activation codes.</param>
     static abstract Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32);
+
+    /// <summary>How tile kernels lay out blocks of this format.</summary>
+    static abstract IntegerPanel Panel { get; }
+
+    /// <summary>One block as unsigned codes in their natural order, the zero point still in them.</summary>
+    /// <param name="block">One block.</param>
+    /// <param name="codes">[A].</param>
+    static abstract void UnpackUnsigned(byte* block, byte* codes);
+
+    /// <summary>The integer scales and minima of a super-block, one for each sum of the panel; nothing for blocks of 32.</summary>
+    /// <param name="block">One block.</param>
+    /// <param name="scales">[S].</param>
+    /// <param name="minima">[S].</param>
+    static abstract void UnpackScales(byte* block, short* scales, short* minima);
 }

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using Hadal.Numerics.Kernels.Integer;
 
 namespace Hadal.Numerics.Formats;
 
@@ -45,5 +46,20 @@ public readonly unsafe partial struct IQ4_NL : IIntegerFormat<IQ4_NL>
         return Avx2.IsSupported
             ? Avx2.Shuffle(Vector256.Create(table, table), codes.AsSByte())
             : Vector256.Create(Vector128.Shuffle(table, codes.GetLower().AsSByte()), Vector128.Shuffle(table, codes.GetUpper().AsSByte()));
+    }
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<IQ4_NL>.Panel => new(32, 0, 128, HasMinimum: false);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void UnpackUnsigned(byte* block, byte* codes)
+    {
+        (LookUp(IntegerLanes.Nibbles(block + Codes)).AsByte() ^ Vector256.Create((byte)0x80)).Store(codes);
+    }
+
+    /// <inheritdoc/>
+    public static void UnpackScales(byte* block, short* scales, short* minima)
+    {
     }
 }

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using Hadal.Numerics.Kernels.Integer;
 
 namespace Hadal.Numerics.Formats;
 
@@ -39,4 +40,19 @@ public readonly unsafe partial struct Q4_0 : IIntegerFormat<Q4_0>
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => default;
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q4_0>.Panel => new(32, 0, Zero, HasMinimum: false);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void UnpackUnsigned(byte* block, byte* codes)
+    {
+        IntegerLanes.Nibbles(block + Codes).Store(codes);
+    }
+
+    /// <inheritdoc/>
+    public static void UnpackScales(byte* block, short* scales, short* minima)
+    {
+    }
 }

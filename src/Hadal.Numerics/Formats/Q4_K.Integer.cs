@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using Hadal.Numerics.Kernels.Integer;
 
 namespace Hadal.Numerics.Formats;
 
@@ -67,4 +68,27 @@ public readonly unsafe partial struct Q4_K : IIntegerFormat<Q4_K>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) =>
         IntegerLanes.Products(SixBitPairs.Minima(block + Pairs), Vector128.Load(sums32));
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q4_K>.Panel => new(256, 8, 0, HasMinimum: true);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void UnpackUnsigned(byte* block, byte* codes)
+    {
+        var mask = Vector256.Create((byte)0x0F);
+        for (var c = 0; c < 4; c++)
+        {
+            var packed = Vector256.Load(block + Codes + (32 * c));
+            (packed & mask).Store(codes + (64 * c));
+            (packed >>> 4).Store(codes + (64 * c) + 32);
+        }
+    }
+
+    /// <inheritdoc/>
+    public static void UnpackScales(byte* block, short* scales, short* minima)
+    {
+        SixBitPairs.Scales(block + Pairs).Store(scales);
+        SixBitPairs.Minima(block + Pairs).Store(minima);
+    }
 }

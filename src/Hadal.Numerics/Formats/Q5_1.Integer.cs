@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using Hadal.Numerics.Kernels.Integer;
 
 namespace Hadal.Numerics.Formats;
 
@@ -40,4 +41,19 @@ public readonly unsafe partial struct Q5_1 : IIntegerFormat<Q5_1>
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => Vector128.CreateScalar((int)sums32[0]);
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q5_1>.Panel => new(32, 0, 0, HasMinimum: true);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void UnpackUnsigned(byte* block, byte* codes)
+    {
+        (IntegerLanes.Nibbles(block + Codes) | IntegerLanes.FifthBits(*(uint*)(block + HighBits))).Store(codes);
+    }
+
+    /// <inheritdoc/>
+    public static void UnpackScales(byte* block, short* scales, short* minima)
+    {
+    }
 }

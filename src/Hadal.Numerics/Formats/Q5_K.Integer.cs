@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using Hadal.Numerics.Kernels.Integer;
 
 namespace Hadal.Numerics.Formats;
 
@@ -84,5 +85,31 @@ public readonly unsafe partial struct Q5_K : IIntegerFormat<Q5_K>
     {
         var bits = Vector512.Create(Vector256.Create((byte)(1 << j)), Vector256.Create((byte)(1 << (j + 2))));
         return Vector512.Equals(both & bits, bits) & Vector512.Create((byte)0x10);
+    }
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q5_K>.Panel => new(256, 8, 0, HasMinimum: true);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void UnpackUnsigned(byte* block, byte* codes)
+    {
+        var mask = Vector256.Create((byte)0x0F);
+        var one = Vector256.Create((byte)1);
+        var high = Vector256.Load(block + HighBits);
+        for (var c = 0; c < 4; c++)
+        {
+            var packed = Vector256.Load(block + Codes + (32 * c));
+            ((packed & mask) | ((high & one) << 4)).Store(codes + (64 * c));
+            ((packed >>> 4) | (((high >>> 1) & one) << 4)).Store(codes + (64 * c) + 32);
+            high >>>= 2;
+        }
+    }
+
+    /// <inheritdoc/>
+    public static void UnpackScales(byte* block, short* scales, short* minima)
+    {
+        SixBitPairs.Scales(block + Pairs).Store(scales);
+        SixBitPairs.Minima(block + Pairs).Store(minima);
     }
 }

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using Hadal.Numerics.Kernels.Integer;
 
 namespace Hadal.Numerics.Formats;
 
@@ -91,5 +92,35 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
         var lanes = Vector512.Create(
             Vector256.Create(Vector128.Create((short)0), Vector128.Create((short)1)), Vector256.Create(Vector128.Create((short)2), Vector128.Create((short)3)));
         return Avx512BW.PermuteVar32x16(scales, lanes + Vector512.Create((short)first));
+    }
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q6_K>.Panel => new(256, 16, Zero, HasMinimum: false);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void UnpackUnsigned(byte* block, byte* codes)
+    {
+        var nibble = Vector256.Create((byte)0x0F);
+        var upper = Vector256.Create((byte)0x30);
+        for (var half = 0; half < 2; half++)
+        {
+            var first = Vector256.Load(block + (64 * half));
+            var second = Vector256.Load(block + (64 * half) + 32);
+            var high = Vector256.Load(block + HighBits + (32 * half));
+            var to = codes + (128 * half);
+            ((first & nibble) | ((high << 4) & upper)).Store(to);
+            ((second & nibble) | ((high << 2) & upper)).Store(to + 32);
+            ((first >>> 4) | (high & upper)).Store(to + 64);
+            ((second >>> 4) | ((high >>> 2) & upper)).Store(to + 96);
+        }
+    }
+
+    /// <inheritdoc/>
+    public static void UnpackScales(byte* block, short* scales, short* minima)
+    {
+        var (low, high) = Vector128.Widen(Vector128.Load((sbyte*)block + Scales));
+        low.Store(scales);
+        high.Store(scales + 8);
     }
 }

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using Hadal.Numerics.Kernels.Integer;
 
 namespace Hadal.Numerics.Formats;
 
@@ -31,4 +32,19 @@ public readonly unsafe partial struct Q8_0 : IIntegerFormat<Q8_0>
 
     /// <inheritdoc/>
     public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => default;
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q8_0>.Panel => new(32, 0, 128, HasMinimum: false);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void UnpackUnsigned(byte* block, byte* codes)
+    {
+        (Vector256.Load(block + Codes) ^ Vector256.Create((byte)0x80)).Store(codes);
+    }
+
+    /// <inheritdoc/>
+    public static void UnpackScales(byte* block, short* scales, short* minima)
+    {
+    }
 }

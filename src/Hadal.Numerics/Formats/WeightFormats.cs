@@ -19,7 +19,7 @@ public interface IEncoderAction
 }
 
 /// <summary>Work to be done with a format that has integer products, known at run time; see <see cref="WeightFormats.TryDispatchInteger{TAction}"/>.</summary>
-public interface IIntegerAction
+internal interface IIntegerAction
 {
     /// <summary>Does the work with the format as a type.</summary>
     /// <typeparam name="TFormat">The format.</typeparam>
@@ -82,7 +82,7 @@ public static class WeightFormats
 
     /// <summary>Calls <paramref name="action"/> with the type that implements <paramref name="format"/>, if it has integer products.</summary>
     /// <returns>Whether it has.</returns>
-    public static bool TryDispatchInteger<TAction>(WeightFormat format, ref TAction action)
+    internal static bool TryDispatchInteger<TAction>(WeightFormat format, ref TAction action)
         where TAction : struct, IIntegerAction, allows ref struct
     {
         switch (format)

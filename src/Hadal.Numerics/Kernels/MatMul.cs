@@ -89,6 +89,13 @@ public static unsafe class MatMul
 
     private static void Rows(WeightMatrix weight, int start, int end, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker)
     {
+        if (tokens == 1 && weight.Cols % DotProduct.Lanes == 0 && DirectDot.TryRows(weight, start, end, x, y))
+            return;
+        PanelRows(weight, start, end, x, xStride, y, yStride, tokens, threads, worker);
+    }
+
+    private static void PanelRows(WeightMatrix weight, int start, int end, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker)
+    {
         var cols = weight.Cols;
         var padded = (cols + DotProduct.Lanes - 1) / DotProduct.Lanes * DotProduct.Lanes;
         var tokenBlock = Math.Min(tokens, Math.Max(TokenTile, CacheBytes / sizeof(float) / padded / TokenTile * TokenTile));

@@ -1,0 +1,49 @@
+namespace Hadal.Numerics.Kernels.Integer;
+
+/// <summary>
+/// How one block of 16 weight rows and one block of a tile of tokens lie in memory for the tile kernels. Everything is offsets in bytes; the codes are
+/// unsigned, with the zero point taken off through the start value of each sum.
+/// </summary>
+/// <remarks>
+/// Weight panel of a block: codes [A/4][16 rows][4], scales int32 [S][16], minima int16 pairs [S/2][16][2], d float32 [16], dmin float32 [16].
+/// Token tile of a block: codes [A/4][N tokens][4], start values int32 [S][N], sums int16 pairs [S/2][N][2], scales float32 [N].
+/// A is the block length, S the number of integer scales (0 where a block has none), N the tokens of the tile.
+/// </remarks>
+/// <param name="BlockLength">A.</param>
+/// <param name="Scales">S: 8 or 16 for super-blocks; 0 for blocks of 32.</param>
+/// <param name="ZeroPoint">What is taken off every code.</param>
+/// <param name="HasMinimum">Whether blocks have minima.</param>
+internal readonly record struct IntegerPanel(int BlockLength, int Scales, int ZeroPoint, bool HasMinimum)
+{
+    /// <summary>Weight rows of a panel.</summary>
+    public const int Rows = 16;
+
+    /// <summary>Most tokens of a tile.</summary>
+    public const int MaxTokens = 12;
+
+    private const int Vector = 64;
+
+    /// <summary>Start sums for each block: one for each integer scale, or one.</summary>
+    public int Sums => Math.Max(1, Scales);
+
+    /// <summary>Values that share a start value and an integer scale.</summary>
+    public int SumLength => BlockLength / Sums;
+
+    public int WeightScales => BlockLength * Rows;
+
+    public int WeightMinima => WeightScales + (Scales * Vector);
+
+    public int WeightSuperScale => WeightMinima + (HasMinimum ? Scales / 2 * Vector : 0);
+
+    public int WeightSuperMinimum => WeightSuperScale + Vector;
+
+    public int WeightBytes => WeightSuperMinimum + (HasMinimum ? Vector : 0);
+
+    public int TokenStarts(int tokens) => BlockLength * tokens;
+
+    public int TokenSums(int tokens) => TokenStarts(tokens) + (ZeroPoint != 0 ? Sums * tokens * 4 : 0);
+
+    public int TokenScales(int tokens) => TokenSums(tokens) + (HasMinimum ? Math.Max(1, Scales / 2) * tokens * 4 : 0);
+
+    public int TokenBytes(int tokens) => (TokenScales(tokens) + (tokens * 4) + Vector - 1) / Vector * Vector;
+}

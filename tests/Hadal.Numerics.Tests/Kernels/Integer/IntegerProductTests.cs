@@ -1,0 +1,190 @@
+using System.Runtime.InteropServices;
+using Hadal.Numerics.Formats;
+using Hadal.Numerics.Kernels.Integer;
+using Hadal.Numerics.MachineCode;
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Numerics.Tests.Kernels.Integer;
+
+/// <summary>Integer products: every variant has the bits of the plain loops, and those are near the exact product.</summary>
+public sealed unsafe class IntegerProductTests
+{
+    public static TheoryData<WeightFormat> Formats => [.. Enum.GetValues<WeightFormat>().Where(WeightFormats.HasIntegerProducts)];
+
+    [Theory]
+    [MemberData(nameof(Formats))]
+    public void A_row_has_the_bits_of_the_reference(WeightFormat format)
+    {
+        var action = new RowCheck();
+        Assert.True(WeightFormats.TryDispatchInteger(format, ref action));
+        Assert.Equal(8 * 5, action.Compared);
+    }
+
+    [Theory]
+    [MemberData(nameof(Formats))]
+    public void Many_tokens_on_any_number_of_threads_have_the_bits_of_the_reference(WeightFormat format)
+    {
+        var action = new MatrixCheck();
+        Assert.True(WeightFormats.TryDispatchInteger(format, ref action));
+        Assert.True(action.Compared > 10_000);
+    }
+
+    [Theory]
+    [MemberData(nameof(Formats))]
+    public void The_assembled_tile_is_used_where_the_processor_has_it(WeightFormat format)
+    {
+        Assert.SkipUnless(VnniTile.IsSupported, "this processor has no AVX512-VNNI");
+        Assert.SkipWhen(Environment.GetEnvironmentVariable("HADAL_KERNEL") == "portable", "HADAL_KERNEL=portable");
+        var action = new KernelCheck();
+        WeightFormats.TryDispatchInteger(format, ref action);
+        Assert.True(action.Found);
+    }
+
+    [Fact]
+    public void Quantised_activations_keep_half_a_step_and_their_sums()
+    {
+        var random = new Random(8);
+        var x = Values(random, 512);
+        var row = new byte[IntegerActivations.RowBytes(x.Length, 256)];
+        IntegerActivations.QuantizeRow(x, 256, row);
+        fixed (byte* p = row)
+        {
+            var view = new IntegerRow(p, x.Length);
+            for (var i = 0; i < x.Length; i++)
+                Assert.True(Math.Abs((view.Codes[i] * view.Scales[i / 256]) - x[i]) <= view.Scales[i / 256] * 0.5001f);
+            for (var s = 0; s < x.Length / 16; s++)
+                Assert.Equal(MemoryMarshal.Cast<byte, sbyte>(row.AsSpan(s * 16, 16)).ToArray().Sum(static c => c), view.Sums16[s]);
+            for (var s = 0; s < x.Length / 32; s++)
+                Assert.Equal(view.Sums16[2 * s] + view.Sums16[(2 * s) + 1], view.Sums32[s]);
+        }
+    }
+
+    [Fact]
+    public void A_block_of_zeros_has_scale_zero()
+    {
+        var row = new byte[IntegerActivations.RowBytes(32, 32)];
+        Array.Fill(row, (byte)0xFF);
+        IntegerActivations.QuantizeRow(new float[32], 32, row);
+        Assert.All(row.AsSpan(0, 32 + 4 + 2 + 4).ToArray(), b => Assert.Equal(0, b));
+    }
+
+    private static float[] Values(Random random, int count)
+    {
+        var values = new float[count];
+        foreach (ref var v in values.AsSpan())
+            v = ((random.NextSingle() * 2) - 1) * (random.Next(7) == 0 ? 3 : 1);
+        return values;
+    }
+
+    // Random blocks; blocks whose halves are not finite or not small are drawn again.
+    private static NativeBuffer Blocks<TFormat>(Random random, int count)
+        where TFormat : struct, IWeightFormat<TFormat>
+    {
+        var memory = new NativeBuffer((long)count * TFormat.BlockBytes);
+        var values = new float[TFormat.BlockLength];
+        for (var b = 0; b < count; b++)
+        {
+            var block = memory.Span<byte>((long)b * TFormat.BlockBytes, TFormat.BlockBytes);
+            do
+            {
+                random.NextBytes(block);
+                TFormat.DecodeReference(block, values);
+            }
+            while (Array.Exists(values, static v => !(Math.Abs(v) < 1e4f)));
+        }
+
+        return memory;
+    }
+
+    private static int Bits(float value) => BitConverter.SingleToInt32Bits(value);
+
+    private struct KernelCheck : IIntegerAction
+    {
+        public bool Found;
+
+        public void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat> =>
+            Found = TileKernels.Find(TFormat.Panel, 4) != null && TileKernels.Find(TFormat.Panel, 8) != null && TileKernels.Find(TFormat.Panel, 12) != null;
+    }
+
+    private struct RowCheck : IIntegerAction
+    {
+        public int Compared;
+
+        public void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat>
+        {
+            var random = new Random(1);
+            foreach (var blocks in (int[])[1, 2, 3, 4, 5, 7, 8, 16])
+            {
+                for (var repeat = 0; repeat < 5; repeat++)
+                {
+                    var cols = blocks * TFormat.BlockLength;
+                    using var weights = Blocks<TFormat>(random, blocks);
+                    var x = Values(random, cols);
+                    var row = new byte[IntegerActivations.RowBytes(cols, TFormat.BlockLength)];
+                    IntegerActivations.QuantizeRow(x, TFormat.BlockLength, row);
+                    fixed (byte* p = row)
+                    {
+                        var view = new IntegerRow(p, cols);
+                        var actual = IntegerDot.Dot<TFormat>(weights.Pointer, view, blocks);
+                        Assert.Equal(Bits(IntegerDot.DotReference<TFormat>(weights.Pointer, view, blocks)), Bits(actual));
+
+                        // Against the decoded row and the quantised activations in double: float32 rounding of a few blocks is all that may differ.
+                        var decoded = new float[cols];
+                        TFormat.DecodeReference(weights.Span<byte>(0, (int)weights.ByteLength), decoded);
+                        double exact = 0, size = 0;
+                        for (var i = 0; i < cols; i++)
+                        {
+                            var term = (double)decoded[i] * view.Codes[i] * view.Scales[i / TFormat.BlockLength];
+                            exact += term;
+                            size += Math.Abs(term);
+                        }
+
+                        Assert.True(Math.Abs(actual - exact) <= 1e-5 * size, $"{TFormat.Id}, {blocks} blocks: {actual} instead of {exact}");
+                        Compared++;
+                    }
+                }
+            }
+        }
+    }
+
+    private struct MatrixCheck : IIntegerAction
+    {
+        public int Compared;
+
+        public void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat>
+        {
+            var random = new Random(2);
+            foreach (var (rows, blocks, tokens) in ((int, int, int)[])[(16, 2, 12), (16, 5, 1), (33, 4, 7), (50, 3, 29), (15, 4, 6), (64, 2, 48), (1, 1, 13)])
+            {
+                var cols = blocks * TFormat.BlockLength;
+                using var memory = Blocks<TFormat>(random, rows * blocks);
+                var weight = WeightMatrix.Over(TFormat.Id, memory, rows, cols);
+                var rowBytes = IntegerActivations.RowBytes(cols, TFormat.BlockLength);
+                var x = new byte[tokens * rowBytes];
+                for (var t = 0; t < tokens; t++)
+                    IntegerActivations.QuantizeRow(Values(random, cols), TFormat.BlockLength, x.AsSpan(t * rowBytes, rowBytes));
+                var expected = new float[tokens * rows];
+                fixed (byte* p = x)
+                {
+                    for (var t = 0; t < tokens; t++)
+                    {
+                        for (var m = 0; m < rows; m++)
+                            expected[(t * rows) + m] = IntegerDot.DotReference<TFormat>(memory.Pointer + ((long)m * blocks * TFormat.BlockBytes), new IntegerRow(p + (t * rowBytes), cols), blocks);
+                    }
+                }
+
+                foreach (var count in (int[])[1, 3])
+                {
+                    using var threads = new KernelThreads(count);
+                    var actual = new float[tokens * rows];
+                    IntegerMatMul.Multiply(weight, x, actual, tokens, new byte[IntegerMatMul.WorkspaceBytes(weight, tokens)], threads);
+                    Assert.Equal(MemoryMarshal.Cast<float, int>(expected).ToArray(), MemoryMarshal.Cast<float, int>(actual).ToArray());
+                    Compared += actual.Length;
+                }
+            }
+        }
+    }
+}

@@ -21,6 +21,7 @@ internal static class HadalCli
             InspectCommand.Create(terminal),
             VerifyCommand.Create(terminal),
             LogitsCommand.Create(terminal),
+            TokenizeCommand.Create(terminal),
         };
         root.Add(verbose);
         root.Options.OfType<VersionOption>().Single().Action = new ShowVersion();

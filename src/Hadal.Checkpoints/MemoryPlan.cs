@@ -1,4 +1,5 @@
 using Hadal.Checkpoints.Config;
+using Hadal.Numerics.Kernels;
 
 namespace Hadal.Checkpoints;
 
@@ -29,13 +30,13 @@ public sealed record MemoryPlan(long WeightBytes, long CacheBytesPerToken, long 
     }
 
     /// <summary>
-    /// Bytes of the cache for one token in float32: the latent and the rotated key, (C + R) values in each layer (DeepSeek-V2 report section 2.1.2),
+    /// Bytes of the cache for one token in float32: the latent and the rotated key, C + R values, rounded up to whole vectors, in each layer (DeepSeek-V2 report section 2.1.2),
     /// or the keys and values of all key/value heads.
     /// </summary>
     public static long CacheBytesOfToken(ModelConfig config)
     {
         ArgumentNullException.ThrowIfNull(config);
-        var width = config.IsLatentAttention ? (long)config.KvLoraRank + config.QkRopeHeadDim : 2L * config.NumKeyValueHeads * config.HeadDim;
+        var width = config.IsLatentAttention ? AttentionKernel.LatentRowWidth(config.KvLoraRank, config.QkRopeHeadDim) : 2L * config.NumKeyValueHeads * config.HeadDim;
         return width * sizeof(float) * (config.NumHiddenLayers + config.NumNextnPredictLayers);
     }
 

@@ -18,10 +18,14 @@ internal static class HadalCli
         var verbose = new Option<bool>("--verbose") { Description = "Show where an error happened.", Recursive = true };
         var root = new RootCommand("Runs DeepSeek models on the CPU: chat with them, inspect and convert their files, and prove that the numbers are right.")
         {
+            ChatCommand.Create(terminal, interrupts),
+            GenerateCommand.Create(terminal),
             InspectCommand.Create(terminal),
             VerifyCommand.Create(terminal),
             LogitsCommand.Create(terminal),
             TokenizeCommand.Create(terminal),
+            RenderCommand.Create(terminal),
+            QuantizeCommand.Create(terminal),
         };
         root.Add(verbose);
         root.Options.OfType<VersionOption>().Single().Action = new ShowVersion();

@@ -1,20 +1,72 @@
 using Hadal.Checkpoints;
 using Hadal.Checkpoints.Config;
+using Hadal.Checkpoints.Tokenization;
+using Hadal.Cli.Commands;
+using Hadal.Cli.Terminals;
+using Hadal.Inference.Generation;
 using Hadal.Inference.Model;
 using Hadal.Numerics.Threading;
 
 namespace Hadal.Cli;
 
-internal sealed class LoadedModel(Checkpoint checkpoint, DeepSeek model, KernelThreads threads) : IDisposable
+/// <summary>A model that is open and ready to run, with the threads to run it on.</summary>
+internal sealed class LoadedModel : IDisposable
 {
-    public Checkpoint Checkpoint { get; } = checkpoint;
+    private LoadedModel(Checkpoint checkpoint, DeepSeek model, KernelThreads threads)
+    {
+        Checkpoint = checkpoint;
+        Model = model;
+        Threads = threads;
+    }
 
+    /// <summary>The files.</summary>
+    public Checkpoint Checkpoint { get; }
+
+    /// <summary>What the model is.</summary>
     public ModelConfig Config => Checkpoint.Config;
 
-    public DeepSeek Model { get; } = model;
+    /// <summary>The model.</summary>
+    public DeepSeek Model { get; }
 
-    public KernelThreads Threads { get; } = threads;
+    /// <summary>The threads.</summary>
+    public KernelThreads Threads { get; }
 
+    /// <summary>Opens a model: says what memory it will take, refuses what does not fit, shows progress.</summary>
+    /// <param name="path">Folder or file.</param>
+    /// <param name="cacheTokens">Tokens of cache to reckon with, given the model's context.</param>
+    /// <param name="threads">Threads to run on, or null for all processors.</param>
+    /// <param name="dropMtp">Whether MTP modules are left out.</param>
+    /// <param name="terminal">Where notices go.</param>
+    public static LoadedModel Open(string path, Func<ModelConfig, int> cacheTokens, int? threads, bool dropMtp, Terminal terminal)
+    {
+        var checkpoint = Checkpoint.Open(path);
+        try
+        {
+            foreach (var assumption in checkpoint.Config.Assumptions)
+                terminal.Notice($"assumed: {assumption}");
+            var plan = MemoryPlan.For(checkpoint, cacheTokens(checkpoint.Config));
+            terminal.Notice($"weights {Display.Bytes(plan.WeightBytes)}, cache {Display.Bytes(plan.CacheBytes)} for {plan.CacheTokens} tokens; {Display.Bytes(plan.AvailableBytes)} available");
+            plan.Check();
+            using var progress = new ProgressLine(terminal, "loading");
+            return new LoadedModel(checkpoint, new DeepSeek(checkpoint, dropMtp, progress), new KernelThreads(threads));
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The model's tokenizer, or null where it has none.</summary>
+    public Tokenizer? TokenizerOrNull() => ModelTokenizer.OpenOrNull(Checkpoint.Path);
+
+    /// <summary>A generator on this model.</summary>
+    /// <param name="tokenizer">For text, or null for ids alone.</param>
+    /// <param name="contextTokens">Tokens of prompt and output together.</param>
+    /// <param name="options">Arithmetic choices.</param>
+    public TextGenerator Generator(Tokenizer? tokenizer, int contextTokens, ForwardOptions options) => new(Model, tokenizer, Threads, contextTokens, options);
+
+    /// <inheritdoc/>
     public void Dispose()
     {
         Threads.Dispose();

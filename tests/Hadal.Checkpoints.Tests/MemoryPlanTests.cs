@@ -9,8 +9,8 @@ public sealed class MemoryPlanTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Theory]
-    [InlineData("tiny-v3", (128 + 16) * 4 * 5)]
-    [InlineData("tiny-v2-lite", (128 + 32) * 4 * 3)]
+    [InlineData("tiny-v3", 192 * 4 * 5)]
+    [InlineData("tiny-v2-lite", 192 * 4 * 3)]
     [InlineData("tiny-dense-mha", 2 * 4 * 32 * 4 * 3)]
     [InlineData("tiny-dense-gqa", 2 * 2 * 32 * 4 * 3)]
     public void A_token_takes_what_its_layers_keep(string name, long bytes)

@@ -97,7 +97,7 @@ internal sealed class LineEditor(TextWriter output, Func<ConsoleKeyInfo> readKey
             case ConsoleKey.D when control && text.Length == 0:
                 return Outcome.End;
             case ConsoleKey.Escape when keyWaits():
-                ReadPaste();
+                AfterEscape();
                 break;
             case ConsoleKey.Backspace when control || alt:
             case ConsoleKey.W when control:
@@ -150,15 +150,19 @@ internal sealed class LineEditor(TextWriter output, Func<ConsoleKeyInfo> readKey
         return null;
     }
 
-    // A terminal in bracketed-paste mode sends ESC [200~ text ESC [201~, which arrives key by key.
-    private void ReadPaste()
+    // A terminal in bracketed-paste mode sends ESC [200~ text ESC [201~, which arrives key by key. Some terminals send Alt+Enter as ESC Enter.
+    private void AfterEscape()
     {
+        foreach (var expected in PasteStart)
+        {
+            var key = readKey();
+            if (key.Key == ConsoleKey.Enter)
+                Insert("\n");
+            if (key.KeyChar != expected)
+                return;
+        }
+
         var pasted = new StringBuilder();
-        while (pasted.Length < PasteStart.Length && keyWaits())
-            pasted.Append(readKey().KeyChar);
-        if (pasted.ToString() != PasteStart)
-            return;
-        pasted.Clear();
         while (!EndsWith(pasted, PasteEnd))
         {
             var key = readKey();
@@ -166,7 +170,8 @@ internal sealed class LineEditor(TextWriter output, Func<ConsoleKeyInfo> readKey
         }
 
         pasted.Length -= PasteEnd.Length;
-        Insert(pasted.ToString().Replace("\t", "    "));
+        if (pasted.Length > 0)
+            Insert(pasted.ToString().Replace("\t", "    "));
     }
 
     private static bool EndsWith(StringBuilder builder, string end)

@@ -30,8 +30,9 @@ internal static class LogitsCommand
         command.ExactlyOneOf(tokens.Options);
         command.SetAction((result, cancellation) =>
         {
-            using var loaded = model.Load(result, terminal);
-            var ids = tokens.Read(result, loaded.Config.VocabSize)!;
+            var given = tokens.Read(result)!;
+            using var loaded = model.Load(result, terminal, _ => given.Length);
+            var ids = TokenInput.Checked(given, loaded.Config.VocabSize);
             if (result.GetValue(mtp) && loaded.Model.MtpModules == 0)
                 throw new CommandException("the model has no MTP module, or --drop-mtp left it out", "'hadal inspect' shows whether there is one");
             Write(loaded, ids, result.GetRequiredValue(output), result.GetValue(mtp), model.Forward(result), terminal, cancellation);

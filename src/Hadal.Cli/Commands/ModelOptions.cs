@@ -1,4 +1,6 @@
 using System.CommandLine;
+using Hadal.Checkpoints.Config;
+using Hadal.Cli.Demo;
 using Hadal.Cli.Terminals;
 using Hadal.Inference.Model;
 
@@ -87,20 +89,21 @@ internal sealed class ModelOptions
 
     /// <summary>The path that was named.</summary>
     public string Path(ParseResult result, Terminal terminal) =>
-        place == ModelPlace.Argument ? result.GetRequiredValue(argument) : result.GetValue(option)!;
+        place == ModelPlace.Argument ? result.GetRequiredValue(argument) : result.GetValue(option) ?? DemoModel.Path(terminal);
+
+    /// <summary>Opens the model to be run.</summary>
+    /// <param name="result">The command line.</param>
+    /// <param name="terminal">Where notices go.</param>
+    /// <param name="cacheTokens">Tokens of cache to reckon with, given the model's context.</param>
+    public LoadedModel Load(ParseResult result, Terminal terminal, Func<ModelConfig, int> cacheTokens) =>
+        Load(Path(result, terminal), result, terminal, cacheTokens);
+
+    /// <summary>Opens the model, its path already known.</summary>
+    public LoadedModel Load(string path, ParseResult result, Terminal terminal, Func<ModelConfig, int> cacheTokens) =>
+        LoadedModel.Open(path, cacheTokens, result.GetValue(threads), result.GetValue(dropMtp), terminal);
 
     /// <summary>The threads that were asked for, or null for all processors.</summary>
     public int? Threads(ParseResult result) => result.GetValue(threads);
-
-    /// <summary>Whether MTP modules are left out.</summary>
-    public bool DropMtp(ParseResult result) => result.GetValue(dropMtp);
-
-    /// <summary>Opens the model.</summary>
-    public LoadedModel Load(ParseResult result, Terminal terminal)
-    {
-        var checkpoint = Hadal.Checkpoints.Checkpoint.Open(Path(result, terminal));
-        return new LoadedModel(checkpoint, new DeepSeek(checkpoint, DropMtp(result)), new Hadal.Numerics.Threading.KernelThreads(Threads(result)));
-    }
 
     /// <summary>The arithmetic that was asked for.</summary>
     public ForwardOptions Forward(ParseResult result) => new()

@@ -6,23 +6,28 @@ namespace Hadal.Cli.Commands;
 /// <summary>A model's tokenizer alone: no config.json and no weights are needed for it.</summary>
 internal static class ModelTokenizer
 {
+    private const string FileName = "tokenizer.json";
+    private const string GgufKey = "tokenizer.ggml.model";
+
     /// <summary>Opens the tokenizer of a folder, a .gguf file or a tokenizer.json.</summary>
-    /// <exception cref="FileNotFoundException">There is none.</exception>
+    /// <exception cref="CommandException">There is none.</exception>
     /// <exception cref="InvalidDataException">It is damaged or not supported.</exception>
     public static Tokenizer Open(string model)
     {
-        if (Directory.Exists(model))
-        {
-            return File.Exists(Path.Combine(model, "tokenizer.json"))
-                ? Tokenizer.FromTokenizerJson(model)
-                : throw new FileNotFoundException($"{model}: expected tokenizer.json, found none; the model works with token ids only");
-        }
-
-        if (!File.Exists(model))
+        if (!Directory.Exists(model) && !File.Exists(model))
             throw new FileNotFoundException($"{model}: expected a model folder or a .gguf file, found nothing");
+        return OpenOrNull(model) ?? throw new CommandException($"{model}: expected a tokenizer, found none", "such a model works with token ids: --tokens 1,2,3");
+    }
+
+    /// <summary>Opens the tokenizer of a model, or gives null where the model has none.</summary>
+    /// <exception cref="InvalidDataException">It is damaged or not supported.</exception>
+    public static Tokenizer? OpenOrNull(string model)
+    {
+        if (Directory.Exists(model))
+            return File.Exists(Path.Combine(model, FileName)) ? Tokenizer.FromTokenizerJson(model) : null;
         if (model.EndsWith(".json", StringComparison.OrdinalIgnoreCase))
             return Tokenizer.FromTokenizerJson(model);
         using var gguf = GgufFile.Open(model);
-        return Tokenizer.FromGguf(gguf.Metadata);
+        return gguf.Metadata.GetString(GgufKey) is null or "none" or "no_vocab" ? null : Tokenizer.FromGguf(gguf.Metadata);
     }
 }

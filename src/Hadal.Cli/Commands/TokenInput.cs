@@ -20,17 +20,17 @@ internal sealed class TokenInput
     public Option[] Options => [list, file];
 
     /// <summary>The ids, or null where neither option is given.</summary>
-    /// <param name="result">The command line.</param>
-    /// <param name="vocabulary">Ids must be below this.</param>
-    /// <exception cref="CommandException">The file holds something else, or an id is outside the vocabulary.</exception>
-    public int[]? Read(ParseResult result, int vocabulary)
+    /// <exception cref="CommandException">The file holds something else.</exception>
+    public int[]? Read(ParseResult result) => result.GetValue(file) is { } path ? ReadFile(path) : result.GetResult(list) is null ? null : result.GetValue(list);
+
+    /// <summary>The same ids, when all are within a vocabulary.</summary>
+    /// <exception cref="CommandException">One is not.</exception>
+    public static int[] Checked(int[] ids, int vocabulary)
     {
-        var path = result.GetValue(file);
-        var ids = path is null ? result.GetValue(list) : ReadFile(path);
-        var wrong = Array.FindIndex(ids ?? [], id => (uint)id >= (uint)vocabulary);
+        var wrong = Array.FindIndex(ids, id => (uint)id >= (uint)vocabulary);
         return wrong < 0
             ? ids
-            : throw new CommandException($"token id {ids![wrong]} at position {wrong} is outside the vocabulary of {vocabulary}", "'hadal tokenize' makes ids that fit the model");
+            : throw new CommandException($"token id {ids[wrong]} at position {wrong} is outside the vocabulary of {vocabulary}", "'hadal tokenize' makes ids that fit the model");
     }
 
     private static int[] ReadFile(string path)

@@ -28,9 +28,13 @@ internal static class TypedOptions
     };
 
     /// <summary>One of a few words; the first stands for the type's default value.</summary>
-    public static Option<T> Choice<T>(string name, string help, params (string Word, T Value)[] choices) => new(name)
+    public static Option<T> Choice<T>(string name, string help, params (string Word, T Value)[] choices) =>
+        OneOf(name, $"{help} [default: {choices[0].Word}]", choices);
+
+    /// <summary>One of a few words; the type's default value where it is not given.</summary>
+    public static Option<T> OneOf<T>(string name, string help, params (string Word, T Value)[] choices) => new(name)
     {
-        Description = $"{help} [default: {choices[0].Word}]",
+        Description = help,
         HelpName = string.Join('|', choices.Select(c => c.Word)),
         CustomParser = result =>
         {

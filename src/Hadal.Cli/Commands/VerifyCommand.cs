@@ -14,6 +14,9 @@ internal static class VerifyCommand
 {
     private const string GoldenName = "expected.safetensors";
 
+    // The longest prompt that checks are made with, to reckon memory with.
+    private const int LongestPrompt = 256;
+
     /// <summary>Describes the command.</summary>
     public static Command Create(Terminal terminal)
     {
@@ -32,7 +35,7 @@ internal static class VerifyCommand
         command.Add(json);
         command.SetAction((result, cancellation) =>
         {
-            using var loaded = model.Load(result, terminal);
+            using var loaded = model.Load(result, terminal, static config => Math.Min(LongestPrompt, config.MaxPositionEmbeddings));
             var golden = Golden(loaded.Checkpoint.Path);
             using var expected = golden is null || result.GetValue(self) ? null : SafetensorsFile.Open(golden);
             var rows = new List<VerificationRow>();

@@ -24,6 +24,9 @@ internal sealed class ProgressLine(Terminal terminal, string what) : IProgress<d
         }
     }
 
+    /// <summary>The same for work that is counted, such as tokens of a prompt.</summary>
+    public IProgress<int> Of(int total) => new Counted(this, total);
+
     /// <summary>Wipes the line.</summary>
     public void Dispose()
     {
@@ -33,5 +36,10 @@ internal sealed class ProgressLine(Terminal terminal, string what) : IProgress<d
                 terminal.Error.Write($"\r{new string(' ', what.Length + BarCells + 9)}\r");
             shownPercent = -1;
         }
+    }
+
+    private sealed class Counted(ProgressLine line, int total) : IProgress<int>
+    {
+        public void Report(int value) => line.Report((double)value / total);
     }
 }

@@ -23,20 +23,19 @@ public static class RandomModel
     private const int Nope = 32;
     private const int Rope = 16;
     private const int Value = 32;
-    private const int Bytes = 256;
 
     // Spread of the logits of letters, of the end of the text, and of all other tokens: sampled text then looks like letters, not like broken UTF-8.
     private const double LetterSpread = 3;
     private const double EndSpread = 2;
     private const double OtherSpread = 0.2;
 
-    private static readonly string[] ControlTokens = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>", "<｜User｜>", "<｜Assistant｜>"];
+    private static readonly Tokenizer Tokenizer = Tokenizer.CreateByteLevel();
 
     private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    private static int Vocabulary => ControlTokens.Length + Bytes;
+    private static int Vocabulary => Tokenizer.VocabSize;
 
-    /// <summary>Writes config.json, model.safetensors and tokenizer.json.</summary>
+    /// <summary>Writes config.json, model.safetensors and the tokenizer's files.</summary>
     /// <param name="folder">An existing folder without such files.</param>
     /// <param name="seed">The same seed writes the same bytes.</param>
     /// <exception cref="IOException">The folder cannot be written.</exception>
@@ -44,7 +43,7 @@ public static class RandomModel
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
         File.WriteAllText(Path.Combine(folder, SafetensorsCheckpoint.ConfigName), Config().ToJsonString(Indented) + "\n");
-        File.WriteAllText(Path.Combine(folder, "tokenizer.json"), TokenizerJson().ToJsonString(Indented) + "\n");
+        Tokenizer.Save(folder);
         var random = new Random(seed);
         var tensors = Tensors().Select(t => (new SafetensorsEntry(t.Name, t.Dtype, t.Shape), (ReadOnlyMemory<byte>)Data(t, random))).ToList();
         SafetensorsWriter.WriteAll(Path.Combine(folder, SafetensorsCheckpoint.SingleName), tensors);
@@ -85,49 +84,9 @@ public static class RandomModel
         ["max_position_embeddings"] = 4096,
         ["attention_bias"] = false,
         ["tie_word_embeddings"] = false,
-        ["bos_token_id"] = 0,
-        ["eos_token_id"] = 1,
+        ["bos_token_id"] = Tokenizer.BosId,
+        ["eos_token_id"] = Tokenizer.EosId,
     };
-
-    private static JsonObject TokenizerJson()
-    {
-        var vocabulary = new JsonObject();
-        for (var b = 0; b < Bytes; b++)
-            vocabulary[ByteAlphabet.Spell((byte)b).ToString()] = ControlTokens.Length + b;
-        return new JsonObject
-        {
-            ["version"] = "1.0",
-            ["added_tokens"] = new JsonArray([.. ControlTokens.Select((content, id) => (JsonNode)new JsonObject
-            {
-                ["id"] = id,
-                ["content"] = content,
-                ["single_word"] = false,
-                ["lstrip"] = false,
-                ["rstrip"] = false,
-                ["normalized"] = false,
-                ["special"] = true,
-            })]),
-            ["normalizer"] = null,
-            ["pre_tokenizer"] = new JsonObject
-            {
-                ["type"] = "Sequence",
-                ["pretokenizers"] = new JsonArray(
-                [
-                    .. PreTokenizerRegexes.DeepSeekV3.Select(regex => (JsonNode)new JsonObject
-                    {
-                        ["type"] = "Split",
-                        ["pattern"] = new JsonObject { ["Regex"] = regex },
-                        ["behavior"] = "Isolated",
-                        ["invert"] = false,
-                    }),
-                    new JsonObject { ["type"] = "ByteLevel", ["add_prefix_space"] = false, ["trim_offsets"] = true, ["use_regex"] = false },
-                ]),
-            },
-            ["post_processor"] = null,
-            ["decoder"] = new JsonObject { ["type"] = "ByteLevel", ["add_prefix_space"] = true, ["trim_offsets"] = true, ["use_regex"] = true },
-            ["model"] = new JsonObject { ["type"] = "BPE", ["vocab"] = vocabulary, ["merges"] = new JsonArray() },
-        };
-    }
 
     private static IEnumerable<Tensor> Tensors()
     {
@@ -187,8 +146,7 @@ public static class RandomModel
 
     private static double HeadSpread(long row)
     {
-        var letter = row - ControlTokens.Length;
-        var spread = row == 1 ? EndSpread : letter is ' ' or (>= 'a' and <= 'z') ? LetterSpread : OtherSpread;
+        var spread = row == Tokenizer.EosId ? EndSpread : Tokenizer.DecodeBytes((int)row) is [(byte)' ' or (>= (byte)'a' and <= (byte)'z')] ? LetterSpread : OtherSpread;
         return spread / Math.Sqrt(Hidden);
     }
 

@@ -12,11 +12,18 @@ internal sealed record CommandLineRun(int ExitCode, string Out, string Error)
     public static Task<CommandLineRun> Hadal(params string[] args) => WithInput(string.Empty, args);
 
     /// <summary>Runs <c>hadal</c> with something on standard input.</summary>
-    public static async Task<CommandLineRun> WithInput(string input, params string[] args)
+    public static Task<CommandLineRun> WithInput(string input, params string[] args) => Run(input, interrupted: false, args);
+
+    /// <summary>Runs <c>hadal</c> with Ctrl-C already pressed.</summary>
+    public static Task<CommandLineRun> Interrupted(params string[] args) => Run(string.Empty, interrupted: true, args);
+
+    private static async Task<CommandLineRun> Run(string input, bool interrupted, string[] args)
     {
         using var output = new StringWriter { NewLine = "\n" };
         using var error = new StringWriter { NewLine = "\n" };
         using var interrupts = new Interrupts();
+        if (interrupted)
+            interrupts.Interrupt();
         var terminal = new Terminal(new StringReader(input), output, error, inputIsTerminal: false, outputIsTerminal: false, errorIsTerminal: false);
         var exitCode = await HadalCli.RunAsync(args, terminal, interrupts);
         return new CommandLineRun(exitCode, output.ToString(), error.ToString());

@@ -15,7 +15,6 @@ internal static class QuantizeCommand
 {
     private enum Target
     {
-        None,
         Fp8,
         Gguf,
     }
@@ -43,13 +42,14 @@ internal static class QuantizeCommand
             command.Add(option);
         command.Validators.Add(result =>
         {
-            var target = result.GetResult(to) is { Errors: var errors } && !errors.Any() ? result.GetValue(to) : Target.None;
+            // By its word: a value that failed to parse cannot be asked for.
+            var target = result.GetResult(to)?.Tokens is [var word] ? word.Value : null;
             bool Given(Option option) => result.GetResult(option) is { Implicit: false };
-            if (target == Target.Gguf && !Given(type))
+            if (target == "gguf" && !Given(type))
                 result.AddError("--to gguf needs --type");
-            foreach (var option in new Option[] { type, dropMtp, wholeKvB }.Where(o => target == Target.Fp8 && Given(o)))
+            foreach (var option in new Option[] { type, dropMtp, wholeKvB }.Where(o => target == "fp8" && Given(o)))
                 result.AddError($"{option.Name} goes with --to gguf only");
-            if (target == Target.Gguf && Given(ue8m0))
+            if (target == "gguf" && Given(ue8m0))
                 result.AddError($"{ue8m0.Name} goes with --to fp8 only");
         });
         command.SetAction((result, cancellation) =>

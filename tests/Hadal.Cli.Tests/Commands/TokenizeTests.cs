@@ -73,7 +73,7 @@ public sealed class TokenizeTests : IDisposable
 
     [Fact]
     public async Task AModelWithoutATokenizerSaysSo() =>
-        Assert.Contains("tokenizer.json", (await CommandLineRun.Hadal("tokenize", "--model", SharedFiles.Path("fixtures", "tiny-v3"), "--text", "a")).AssertFailed(ExitCode.Failed));
+        Assert.Contains("expected a tokenizer, found none", (await CommandLineRun.Hadal("tokenize", "--model", SharedFiles.Path("fixtures", "tiny-v3"), "--text", "a")).AssertFailed(ExitCode.Failed));
 
     [Fact]
     public async Task TheTokenizerInsideAGgufIsRead()

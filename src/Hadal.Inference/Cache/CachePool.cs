@@ -20,10 +20,13 @@ public sealed class CachePool : IDisposable
     /// <param name="config">Model whose layers (MTP modules included) are cached.</param>
     /// <param name="capacityTokens">Tokens of all sequences together.</param>
     /// <param name="pageTokens">Rows in a page, a power of two.</param>
+    /// <exception cref="OutOfMemoryException">The system has not that much.</exception>
     public CachePool(ModelConfig config, int capacityTokens, int pageTokens = 64)
     {
         ArgumentNullException.ThrowIfNull(config);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(capacityTokens);
+        if (!int.IsPow2(pageTokens))
+            throw new ArgumentOutOfRangeException(nameof(pageTokens), pageTokens, "a power of two");
         PageTokens = pageTokens;
         PageCount = (int)(((long)capacityTokens + pageTokens - 1) / pageTokens);
         RowWidth = Width(config);
@@ -63,7 +66,7 @@ public sealed class CachePool : IDisposable
     public static int Width(ModelConfig config)
     {
         ArgumentNullException.ThrowIfNull(config);
-        return config.IsLatentAttention ? AttentionKernel.LatentRowWidth(config.KvLoraRank, config.QkRopeHeadDim) : 2 * config.NumKeyValueHeads * config.HeadDim;
+        return config.IsLatentAttention ? AttentionKernel.LatentRowWidth(config.KvLoraRank, config.QkRopeHeadDim) : checked(2 * config.NumKeyValueHeads * config.HeadDim);
     }
 
     /// <summary>Frees the memory. No sequence may be in use.</summary>
@@ -121,17 +124,32 @@ public sealed class SequenceCache : IDisposable
         table.Dispose();
     }
 
-    /// <summary>Forgets the rows from <paramref name="length"/> on.</summary>
+    /// <summary>
+    /// Forgets the rows from <paramref name="length"/> on, and the rows of MTP modules that were computed from the tokens there: row i of module m has seen
+    /// token i + m + 1.
+    /// </summary>
+    /// <param name="length">Tokens to keep; nothing changes when that is all of them.</param>
     public void Truncate(int length)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(length);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Length);
-        var kept = (length + pool.PageTokens - 1) / pool.PageTokens;
-        pool.Return(table.Span<int>(kept, pages - kept));
-        pages = kept;
+        if (length == Length)
+            return;
         Length = length;
         for (var m = 0; m < mtpLengths.Length; m++)
-            mtpLengths[m] = Math.Min(mtpLengths[m], length);
+            mtpLengths[m] = Math.Min(mtpLengths[m], Math.Max(0, length - 1 - m));
+        ReturnUnused();
+    }
+
+    /// <summary>Gives back the pages that hold no row.</summary>
+    internal void ReturnUnused()
+    {
+        var rows = Length;
+        foreach (var length in mtpLengths)
+            rows = Math.Max(rows, length);
+        var kept = PagesFor(rows);
+        pool.Return(table.Span<int>(kept, pages - kept));
+        pages = kept;
     }
 
     /// <summary>Makes room for <paramref name="tokens"/> rows in all.</summary>
@@ -139,10 +157,12 @@ public sealed class SequenceCache : IDisposable
     internal void Reserve(int tokens)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
-        var needed = (int)(((long)tokens + pool.PageTokens - 1) / pool.PageTokens);
+        var needed = PagesFor(tokens);
         while (pages < needed)
         {
-            table.Span<int>(pages, 1)[0] = pool.Take();
+            // Taken before its place in the table is looked up: a sequence that holds every page has no place left either.
+            var page = pool.Take();
+            table.Span<int>(pages, 1)[0] = page;
             pages++;
         }
     }
@@ -159,4 +179,6 @@ public sealed class SequenceCache : IDisposable
     }
 
     internal CachePages Pages(int layer) => pool.Pages(layer, table);
+
+    private int PagesFor(int rows) => (int)(((long)rows + pool.PageTokens - 1) / pool.PageTokens);
 }

@@ -138,12 +138,22 @@ public sealed class DeepSeek
         batch.Place(mtpModule);
         foreach (var segment in batch.Segments)
         {
-            if (segment.First + segment.Count > Config.MaxPositionEmbeddings)
+            if (segment.First + (long)segment.Count > Config.MaxPositionEmbeddings)
                 throw new ContextOverflowException(segment.First + segment.Count, Config.MaxPositionEmbeddings);
         }
 
-        foreach (var segment in batch.Segments)
-            segment.Cache.Reserve(segment.First + segment.Count);
+        try
+        {
+            foreach (var segment in batch.Segments)
+                segment.Cache.Reserve(segment.First + segment.Count);
+        }
+        catch (CacheFullException)
+        {
+            // Pages taken for a pass that cannot be made would be missing elsewhere.
+            foreach (var segment in batch.Segments)
+                segment.Cache.ReturnUnused();
+            throw;
+        }
     }
 
     private Span<float> Logits(WeightMatrix head, ReadOnlySpan<float> normed, ForwardBatch batch, ForwardContext context)

@@ -36,11 +36,18 @@ public sealed class ForwardBatch
     /// <param name="cache">Cache of the sequence; no sequence may appear twice.</param>
     /// <param name="run">Token ids, at least one.</param>
     /// <param name="logits">Which of them need logits.</param>
+    /// <exception cref="ArgumentException">The run is empty, or the sequence is in the batch already.</exception>
     public void Add(SequenceCache cache, ReadOnlySpan<int> run, LogitRequest logits)
     {
         ArgumentNullException.ThrowIfNull(cache);
         if (run.IsEmpty)
             throw new ArgumentException("a run has at least one token", nameof(run));
+        foreach (var segment in segments)
+        {
+            if (ReferenceEquals(segment.Cache, cache))
+                throw new ArgumentException("a sequence cannot be in a batch twice", nameof(cache));
+        }
+
         var start = tokens.Count;
         tokens.AddRange(run);
         segments.Add(new BatchSegment(cache, start, run.Length, cache.Length));

@@ -42,12 +42,15 @@ public sealed class ForwardScratch
     private readonly float[][] buffers = Enumerable.Repeat(Array.Empty<float>(), (int)Slot.Count).ToArray();
     private int[] integers = [];
 
-    /// <summary>The memory of a slot; what it held is lost when it grows.</summary>
+    /// <summary>The memory of a slot; what it held is lost when it grows. Every index of a forward pass lies in one such piece, and so fits an int.</summary>
+    /// <exception cref="ArgumentException">No array can be that long: the batch has too many tokens.</exception>
     internal Span<float> Take(Slot slot, long count)
     {
+        if (count > Array.MaxLength)
+            throw new ArgumentException($"the batch is too long: it needs {count} values of working memory ({slot}), and a piece has at most {Array.MaxLength}");
         ref var buffer = ref buffers[(int)slot];
         if (buffer.Length < count)
-            buffer = GC.AllocateUninitializedArray<float>(checked((int)Math.Max(count, Math.Min(2L * buffer.Length, Array.MaxLength))));
+            buffer = GC.AllocateUninitializedArray<float>((int)Math.Max(count, Math.Min(2L * buffer.Length, Array.MaxLength)));
         return buffer.AsSpan(0, (int)count);
     }
 

@@ -46,15 +46,16 @@ internal sealed class Router
     /// <param name="context">Threads and scratch.</param>
     public void Route(ReadOnlySpan<float> x, Span<int> ids, Span<float> routedWeights, int tokens, ForwardContext context)
     {
-        // Two rows for each token: affinities, and what experts are selected by.
-        var both = context.Scratch.Take(Slot.RouterScores, 2L * tokens * experts);
-        var scores_TE = both[..(tokens * experts)];
-        var selection_TE = both[(tokens * experts)..];
+        // For each token its affinities; for one token at a time what experts and groups are selected by.
+        var memory = context.Scratch.Take(Slot.RouterScores, ((long)tokens * experts) + experts + (2L * groups));
+        var scores_TE = memory[..(tokens * experts)];
+        var selection_E = memory.Slice(tokens * experts, experts);
+        var groups_2G = memory[((tokens * experts) + experts)..];
         gate.Apply(x, scores_TE, tokens, context);
         for (var t = 0; t < tokens; t++)
         {
             Choose(
-                scores_TE.Slice(t * experts, experts), selection_TE.Slice(t * experts, experts),
+                scores_TE.Slice(t * experts, experts), selection_E, groups_2G,
                 ids.Slice(t * ExpertsPerToken, ExpertsPerToken), routedWeights.Slice(t * ExpertsPerToken, ExpertsPerToken));
         }
     }
@@ -66,7 +67,7 @@ internal sealed class Router
             x[i] = (float)(1 / (1 + Math.Exp(-(double)x[i])));
     }
 
-    private void Choose(Span<float> scores, Span<float> selection, Span<int> ids, Span<float> routedWeights)
+    private void Choose(Span<float> scores, Span<float> selection, Span<float> groupMemory, Span<int> ids, Span<float> routedWeights)
     {
         if (scoring == ScoringFunc.Sigmoid)
             Sigmoid(scores);
@@ -76,7 +77,7 @@ internal sealed class Router
         for (var e = 0; bias is not null && e < experts; e++)
             selection[e] += bias[e];
         if (groups > 1)
-            ExcludeGroups(selection);
+            ExcludeGroups(selection, groupMemory[..groups], groupMemory[groups..]);
 
         var sum = 0f;
         for (var k = 0; k < ids.Length; k++)
@@ -94,9 +95,8 @@ internal sealed class Router
             routedWeights[k] = routedWeights[k] * factor * scale;
     }
 
-    private void ExcludeGroups(Span<float> selection)
+    private void ExcludeGroups(Span<float> selection, Span<float> groupScores, Span<float> excluded)
     {
-        Span<float> groupScores = stackalloc float[groups];
         var size = experts / groups;
         for (var g = 0; g < groups; g++)
         {
@@ -112,18 +112,17 @@ internal sealed class Router
             groupScores[g] = groupByMaximum || size == 1 ? first : first + second;
         }
 
-        Span<bool> kept = stackalloc bool[groups];
-        kept.Clear();
+        excluded.Fill(1);
         for (var i = 0; i < keptGroups; i++)
         {
             var best = IndexOfMaximum(groupScores);
-            kept[best] = true;
+            excluded[best] = 0;
             groupScores[best] = float.NegativeInfinity;
         }
 
         for (var g = 0; g < groups; g++)
         {
-            if (!kept[g])
+            if (excluded[g] != 0)
                 selection.Slice(g * size, size).Fill(float.NegativeInfinity);
         }
     }

@@ -9,6 +9,7 @@ public sealed class Sampler
     private readonly Random random;
     private readonly Dictionary<int, int> generated = [];
     private readonly HashSet<int> seen = [];
+    private readonly KeyValuePair<int, double>[] bias;
     private readonly bool penalizes;
     private double[] weights = [];
     private int[] heap = [];
@@ -23,6 +24,7 @@ public sealed class Sampler
         options.Validate();
         this.options = options;
         random = options.Seed is { } seed ? new Random(seed) : new Random();
+        bias = [.. options.LogitBias];
         penalizes = options.RepetitionPenalty != 1 || options.FrequencyPenalty != 0 || options.PresencePenalty != 0;
         if (options.RepetitionPenalty != 1)
         {
@@ -35,10 +37,10 @@ public sealed class Sampler
     /// <param name="logits">[V]; changed by bias and penalties.</param>
     public int Sample(Span<float> logits)
     {
-        foreach (var (id, bias) in options.LogitBias)
+        foreach (var (id, value) in bias)
         {
             if ((uint)id < (uint)logits.Length)
-                logits[id] = (float)(logits[id] + bias);
+                logits[id] = (float)(logits[id] + value);
         }
 
         if (penalizes)
@@ -56,7 +58,7 @@ public sealed class Sampler
     /// <summary>The log-probability of one token and of the most probable ones, from untouched logits.</summary>
     /// <param name="logits">[V], as the model gave them.</param>
     /// <param name="top">How many alternatives, most probable first.</param>
-    /// <returns>A function of a token id, and the alternatives.</returns>
+    /// <returns>ln sum exp(logits): a token's log-probability is its logit less that; and the alternatives.</returns>
     public static (double LogSumExp, IReadOnlyList<TokenLogprob> Top) Logprobs(ReadOnlySpan<float> logits, int top)
     {
         double max = TensorPrimitives.Max(logits);
@@ -64,7 +66,9 @@ public sealed class Sampler
         foreach (var x in logits)
             sum += Math.Exp(x - max);
         var logSum = max + Math.Log(sum);
-        var best = new PriorityQueue<int, (float, int)>(top + 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(top);
+        top = Math.Min(top, logits.Length);
+        var best = new PriorityQueue<int, (float, int)>(top);
         for (var id = 0; top > 0 && id < logits.Length; id++)
         {
             // The least of the best so far leaves first; of equals, the higher id.

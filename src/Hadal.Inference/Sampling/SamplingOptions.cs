@@ -26,7 +26,7 @@ public sealed record SamplingOptions
     /// <summary>Subtracted from the logit of each token that was generated.</summary>
     public double PresencePenalty { get; init; }
 
-    /// <summary>Added to the logits of single tokens.</summary>
+    /// <summary>Added to the logits of single tokens; minus infinity forbids one.</summary>
     public IReadOnlyDictionary<int, double> LogitBias { get; init; } = new Dictionary<int, double>();
 
     /// <summary>Seed of the choices; null takes one at random.</summary>
@@ -46,6 +46,8 @@ public sealed record SamplingOptions
         Check(double.IsFinite(RepetitionPenalty) && RepetitionPenalty > 0, nameof(RepetitionPenalty), RepetitionPenalty, "above 0");
         Check(double.IsFinite(FrequencyPenalty), nameof(FrequencyPenalty), FrequencyPenalty, "finite");
         Check(double.IsFinite(PresencePenalty), nameof(PresencePenalty), PresencePenalty, "finite");
+        foreach (var (id, bias) in LogitBias)
+            Check(bias < double.PositiveInfinity, $"{nameof(LogitBias)}[{id}]", bias, "a number below infinity");
         Check(TopLogprobs is null or >= 0, nameof(TopLogprobs), TopLogprobs ?? 0, "0 or more");
     }
 

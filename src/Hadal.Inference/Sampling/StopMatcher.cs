@@ -4,7 +4,7 @@ namespace Hadal.Inference.Sampling;
 
 /// <summary>
 /// Looks for stop strings in text that arrives in pieces. Text that may yet turn out to be the beginning of a stop string is held back, so that no part
-/// of one is ever shown.
+/// of one is ever shown. Of several stop strings the one that is complete first counts.
 /// </summary>
 public sealed class StopMatcher
 {
@@ -32,12 +32,11 @@ public sealed class StopMatcher
             return piece;
         held.Append(piece);
         var text = held.ToString();
-        var first = stops.Select(s => text.IndexOf(s, StringComparison.Ordinal)).Where(i => i >= 0).DefaultIfEmpty(-1).Min();
-        if (first >= 0)
+        if (FirstMatch(text) is { } start)
         {
             Stopped = true;
             held.Clear();
-            return text[..first];
+            return text[..start];
         }
 
         var keep = stops.Max(s => OverlapLength(text, s));
@@ -52,6 +51,20 @@ public sealed class StopMatcher
         var text = held.ToString();
         held.Clear();
         return text;
+    }
+
+    // Where the stop string begins that is complete first, the longest of several: the same however the text is cut into pieces.
+    private int? FirstMatch(string text)
+    {
+        (int End, int Start)? first = null;
+        foreach (var stop in stops)
+        {
+            var start = text.IndexOf(stop, StringComparison.Ordinal);
+            if (start >= 0 && (first is not { } f || (start + stop.Length, start).CompareTo(f) < 0))
+                first = (start + stop.Length, start);
+        }
+
+        return first?.Start;
     }
 
     // Length of the longest end of text that is a proper beginning of stop.

@@ -26,6 +26,7 @@ internal static class HadalCli
             TokenizeCommand.Create(terminal),
             RenderCommand.Create(terminal),
             QuantizeCommand.Create(terminal),
+            BenchCommand.Create(terminal),
         };
         root.Add(verbose);
         root.Options.OfType<VersionOption>().Single().Action = new ShowVersion();

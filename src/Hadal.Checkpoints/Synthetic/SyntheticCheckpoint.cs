@@ -16,16 +16,18 @@ public sealed class SyntheticCheckpoint : Checkpoint
     private readonly Dictionary<string, (WeightMatrix Matrix, NativeBuffer Data, NativeBuffer? Scales)> matrices = [];
     private readonly Dictionary<WeightFormat, byte[]> patterns = [];
     private readonly List<TensorEntry> entries = [];
+    private readonly List<(string Name, WeightFormat Format, int Rows, int Cols)> plan = [];
     private readonly FormatMix mix;
     private readonly Random random;
     private readonly bool splitKeyValue;
 
-    /// <summary>Makes the weights; takes a second for each two gigabytes or so.</summary>
+    /// <summary>Makes the weights; takes a second for each gigabyte or so.</summary>
     /// <param name="config">Shape.</param>
     /// <param name="mix">Formats.</param>
     /// <param name="seed">Seed of the values.</param>
-    /// <param name="progress">Told the fraction of layers made.</param>
+    /// <param name="progress">Told the fraction of tensors made.</param>
     /// <param name="cancellation">Ends the work early.</param>
+    /// <exception cref="InsufficientMemoryException">The machine has not that much memory; nothing was allocated.</exception>
     public SyntheticCheckpoint(ModelConfig config, FormatMix mix, int seed = 1, IProgress<double>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(config);
@@ -38,12 +40,14 @@ public sealed class SyntheticCheckpoint : Checkpoint
         Config = config with { RopeInterleaved = config.RopeInterleaved || splitKeyValue, Fp8Weights = mix.Name == "fp8" };
         Add("model.embed_tokens", -1, config.VocabSize, config.HiddenSize);
         Add("lm_head", -1, config.VocabSize, config.HiddenSize);
-        var total = config.NumHiddenLayers + config.NumNextnPredictLayers;
-        for (var layer = 0; layer < total; layer++)
+        for (var layer = 0; layer < config.NumHiddenLayers + config.NumNextnPredictLayers; layer++)
+            AddLayer(layer);
+        new MemoryPlan(plan.Sum(static t => WeightFormats.RowBytes(t.Format, t.Cols) * t.Rows), 0, 0, SystemMemory.Available()).Check();
+        for (var i = 0; i < plan.Count; i++)
         {
             cancellation.ThrowIfCancellationRequested();
-            AddLayer(layer);
-            progress?.Report((layer + 1.0) / total);
+            Make(plan[i].Name, plan[i].Format, plan[i].Rows, plan[i].Cols);
+            progress?.Report((i + 1.0) / plan.Count);
         }
     }
 
@@ -165,7 +169,11 @@ public sealed class SyntheticCheckpoint : Checkpoint
     private void Add(string module, int layer, int rows, int cols)
     {
         var name = module + ".weight";
-        var format = mix.FormatOf(name, cols, layer, Config.NumHiddenLayers);
+        plan.Add((name, mix.FormatOf(name, cols, layer, Config.NumHiddenLayers), rows, cols));
+    }
+
+    private void Make(string name, WeightFormat format, int rows, int cols)
+    {
         var rowBytes = WeightFormats.RowBytes(format, cols);
         var data = new NativeBuffer(rowBytes * rows);
         Fill(data, Pattern(format), WeightFormats.BlockBytes(format));

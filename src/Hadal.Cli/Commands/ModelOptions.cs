@@ -33,7 +33,8 @@ internal sealed class ModelOptions
         "--attention", "Form of latent attention.", ("absorb", AttentionForm.Absorb), ("naive", AttentionForm.Naive));
 
     private readonly Option<ActivationPrecision> activations = TypedOptions.Choice(
-        "--activations", "Precision of activations; fp8 is W8A8 as DeepSeek's GPU code computes it.", ("fp32", ActivationPrecision.F32), ("fp8", ActivationPrecision.Fp8));
+        "--activations", "Precision of activations: int8 is fast on GGUF's integer types; fp8 is W8A8 as DeepSeek's GPU code computes it.",
+        ("fp32", ActivationPrecision.F32), ("int8", ActivationPrecision.Int8), ("fp8", ActivationPrecision.Fp8));
 
     private readonly Option<MtpInput> mtpInput = TypedOptions.Choice(
         "--mtp-input", "State that the MTP module reads.", ("after-norm", MtpInput.AfterFinalNorm), ("before-norm", MtpInput.BeforeFinalNorm));

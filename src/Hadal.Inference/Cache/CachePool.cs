@@ -7,12 +7,14 @@ namespace Hadal.Inference.Cache;
 /// <summary>
 /// The memory of all sequences' caches: pages of <see cref="PageTokens"/> rows for every layer, handed out as sequences grow. A row holds the compressed
 /// latent <c>[c_kv (C) | k_rope (R)]</c> of a token (DeepSeek-V2 report section 2.1.2), or the keys and values of a dense Llama.
+/// A page may have several holders, sequences that begin alike and the <see cref="PrefixTree"/>; it is free again when the last lets go.
 /// </summary>
-/// <remarks>Taking and returning pages is safe from several threads; the rows themselves belong to their sequence.</remarks>
+/// <remarks>Taking and returning pages is safe from several threads; the rows themselves belong to their holders, who write only to pages they hold alone.</remarks>
 public sealed class CachePool : IDisposable
 {
     private readonly NativeBuffer memory;
     private readonly Stack<int> free;
+    private readonly int[] references;
     private readonly Lock gate = new();
     private readonly long layerValues;
 
@@ -35,6 +37,7 @@ public sealed class CachePool : IDisposable
         layerValues = (long)PageCount * pageTokens * RowWidth;
         memory = new NativeBuffer(checked(layerValues * Layers * sizeof(float)));
         free = new Stack<int>(Enumerable.Range(0, PageCount).Reverse());
+        references = new int[PageCount];
     }
 
     /// <summary>Rows in a page.</summary>
@@ -52,7 +55,7 @@ public sealed class CachePool : IDisposable
     /// <summary>MTP modules among the layers.</summary>
     public int MtpModules { get; }
 
-    /// <summary>Pages that no sequence holds.</summary>
+    /// <summary>Pages that nobody holds.</summary>
     public int FreePages
     {
         get
@@ -69,13 +72,65 @@ public sealed class CachePool : IDisposable
         return config.IsLatentAttention ? AttentionKernel.LatentRowWidth(config.KvLoraRank, config.QkRopeHeadDim) : checked(2 * config.NumKeyValueHeads * config.HeadDim);
     }
 
+    /// <summary>Pages that <paramref name="tokens"/> rows take up.</summary>
+    public int PagesFor(int tokens) => (int)(((long)tokens + PageTokens - 1) / PageTokens);
+
     /// <summary>Frees the memory. No sequence may be in use.</summary>
     public void Dispose() => memory.Dispose();
 
-    internal int Take()
+    /// <summary>Checks that each page is either free or held, and that what is free is free once.</summary>
+    /// <param name="holders">How many times each page should be held, as the holders count it; null leaves that out.</param>
+    /// <exception cref="InvalidOperationException">The books do not balance: a mistake in this program.</exception>
+    internal void CheckIntegrity(ReadOnlySpan<int> holders)
     {
         lock (gate)
-            return free.TryPop(out var page) ? page : throw new CacheFullException($"all {PageCount} cache pages of {PageTokens} tokens are in use");
+        {
+            var isFree = new bool[PageCount];
+            foreach (var page in free)
+            {
+                if (isFree[page])
+                    throw new InvalidOperationException($"cache page {page} is free twice");
+                isFree[page] = true;
+            }
+
+            for (var page = 0; page < PageCount; page++)
+            {
+                if (isFree[page] != (references[page] == 0))
+                    throw new InvalidOperationException($"cache page {page} has {references[page]} holders and is {(isFree[page] ? "free" : "not free")}");
+                if (!holders.IsEmpty && references[page] != holders[page])
+                    throw new InvalidOperationException($"cache page {page} counts {references[page]} holders, but {holders[page]} hold it");
+            }
+        }
+    }
+
+    internal int Take() => TryTake(out var page) ? page : throw new CacheFullException($"all {PageCount} cache pages of {PageTokens} tokens are in use");
+
+    internal bool TryTake(out int page)
+    {
+        lock (gate)
+        {
+            if (!free.TryPop(out page))
+                return false;
+            references[page] = 1;
+            return true;
+        }
+    }
+
+    /// <summary>Adds a holder to a page that is held.</summary>
+    internal void Share(int page)
+    {
+        lock (gate)
+        {
+            if (references[page] == 0)
+                throw new InvalidOperationException($"cache page {page} is free and cannot be shared");
+            references[page]++;
+        }
+    }
+
+    internal int References(int page)
+    {
+        lock (gate)
+            return references[page];
     }
 
     internal void Return(ReadOnlySpan<int> pages)
@@ -83,8 +138,24 @@ public sealed class CachePool : IDisposable
         lock (gate)
         {
             foreach (var page in pages)
-                free.Push(page);
+            {
+                if (references[page] == 0)
+                    throw new InvalidOperationException($"cache page {page} is returned, but nobody holds it");
+                if (--references[page] == 0)
+                    free.Push(page);
+            }
         }
+    }
+
+    /// <summary>The first <paramref name="rows"/> rows of a page in one layer.</summary>
+    internal Span<float> Rows(int layer, int page, int rows) =>
+        memory.Span<float>((layer * layerValues) + ((long)page * PageTokens * RowWidth), rows * RowWidth);
+
+    /// <summary>Copies the first rows of a page, in every layer.</summary>
+    internal void Copy(int from, int to, int rows)
+    {
+        for (var layer = 0; layer < Layers; layer++)
+            Rows(layer, from, rows).CopyTo(Rows(layer, to, rows));
     }
 
     internal CachePages Pages(int layer, NativeBuffer table) => new(memory, layer * layerValues, table, PageTokens, RowWidth);
@@ -92,93 +163,3 @@ public sealed class CachePool : IDisposable
 
 /// <summary>No page is left in the <see cref="CachePool"/>.</summary>
 public sealed class CacheFullException(string message) : Exception(message);
-
-/// <summary>One sequence's rows in a <see cref="CachePool"/>. Not safe for use from several threads at once.</summary>
-public sealed class SequenceCache : IDisposable
-{
-    private readonly CachePool pool;
-    private readonly NativeBuffer table;
-    private readonly int[] mtpLengths;
-    private int pages;
-    private bool disposed;
-
-    /// <summary>An empty sequence.</summary>
-    public SequenceCache(CachePool pool)
-    {
-        ArgumentNullException.ThrowIfNull(pool);
-        this.pool = pool;
-        table = new NativeBuffer((long)pool.PageCount * sizeof(int));
-        mtpLengths = new int[pool.MtpModules];
-    }
-
-    /// <summary>Tokens whose rows are complete in the main model.</summary>
-    public int Length { get; private set; }
-
-    /// <summary>Returns the pages to the pool.</summary>
-    public void Dispose()
-    {
-        if (disposed)
-            return;
-        disposed = true;
-        pool.Return(table.Span<int>(0, pages));
-        table.Dispose();
-    }
-
-    /// <summary>
-    /// Forgets the rows from <paramref name="length"/> on, and the rows of MTP modules that were computed from the tokens there: row i of module m has seen
-    /// token i + m + 1.
-    /// </summary>
-    /// <param name="length">Tokens to keep; nothing changes when that is all of them.</param>
-    public void Truncate(int length)
-    {
-        ArgumentOutOfRangeException.ThrowIfNegative(length);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Length);
-        if (length == Length)
-            return;
-        Length = length;
-        for (var m = 0; m < mtpLengths.Length; m++)
-            mtpLengths[m] = Math.Min(mtpLengths[m], Math.Max(0, length - 1 - m));
-        ReturnUnused();
-    }
-
-    /// <summary>Gives back the pages that hold no row.</summary>
-    internal void ReturnUnused()
-    {
-        var rows = Length;
-        foreach (var length in mtpLengths)
-            rows = Math.Max(rows, length);
-        var kept = PagesFor(rows);
-        pool.Return(table.Span<int>(kept, pages - kept));
-        pages = kept;
-    }
-
-    /// <summary>Makes room for <paramref name="tokens"/> rows in all.</summary>
-    /// <exception cref="CacheFullException">The pool has no page left.</exception>
-    internal void Reserve(int tokens)
-    {
-        ObjectDisposedException.ThrowIf(disposed, this);
-        var needed = PagesFor(tokens);
-        while (pages < needed)
-        {
-            // Taken before its place in the table is looked up: a sequence that holds every page has no place left either.
-            var page = pool.Take();
-            table.Span<int>(pages, 1)[0] = page;
-            pages++;
-        }
-    }
-
-    /// <summary>Rows that are complete in the main model, or in an MTP module (which lags behind it).</summary>
-    internal int LengthOf(int? mtpModule) => mtpModule is { } m ? mtpLengths[m] : Length;
-
-    internal void Advance(int? mtpModule, int tokens)
-    {
-        if (mtpModule is { } m)
-            mtpLengths[m] += tokens;
-        else
-            Length += tokens;
-    }
-
-    internal CachePages Pages(int layer) => pool.Pages(layer, table);
-
-    private int PagesFor(int rows) => (int)(((long)rows + pool.PageTokens - 1) / pool.PageTokens);
-}

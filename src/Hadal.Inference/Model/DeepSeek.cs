@@ -145,7 +145,7 @@ public sealed class DeepSeek
         try
         {
             foreach (var segment in batch.Segments)
-                segment.Cache.Reserve(segment.First + segment.Count);
+                segment.Cache.Reserve(segment.First, segment.First + segment.Count);
         }
         catch (CacheFullException)
         {

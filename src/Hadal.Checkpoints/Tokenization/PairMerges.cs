@@ -15,7 +15,7 @@ internal sealed class PairMerges
     private const ulong None = ulong.MaxValue;
 
     /// <summary>Up to this many symbols, scanning for the best pair is faster than a heap.</summary>
-    public const int LongestScan = 128;
+    private const int LongestScan = 64;
 
     /// <summary>Differs from process to process, so that no file can be made whose pairs all collide.</summary>
     private static readonly ulong Seed = (uint)string.GetHashCode("merges", StringComparison.Ordinal) * 0x9E3779B97F4A7C15UL;
@@ -25,13 +25,19 @@ internal sealed class PairMerges
     // Two bits of 2^20 and more for each merge: most pairs asked for are none, and this says so out of the processor's cache.
     private readonly ulong[] filter;
     private readonly int[] pairs;
+    private readonly int[] byteTokens;
+
+    // What two bytes become: the first step of every piece.
+    private readonly ulong[] bytePairs = new ulong[1 << 16];
 
     /// <summary>Takes the merges by rank.</summary>
     /// <param name="pairs">Left and right token of merge 0, of merge 1, …</param>
     /// <param name="results">What they become. Of two merges of one pair the later counts.</param>
-    public PairMerges(int[] pairs, ReadOnlySpan<int> results)
+    /// <param name="byteTokens">Token of each byte, −1 only for bytes that UTF-8 never has.</param>
+    public PairMerges(int[] pairs, ReadOnlySpan<int> results, int[] byteTokens)
     {
         this.pairs = pairs;
+        this.byteTokens = byteTokens;
         slots = new Slot[(int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(2, checked(results.Length * 2)))];
         Array.Fill(slots, new Slot(0, None));
         filter = new ulong[Math.Max(16, slots.Length / 16)];
@@ -45,31 +51,50 @@ internal sealed class PairMerges
                 at = (at + 1) & (slots.Length - 1);
             slots[at] = new(key, ((ulong)rank << 32) | (uint)results[rank]);
         }
+
+        for (var pair = 0; pair < bytePairs.Length; pair++)
+            bytePairs[pair] = Find(byteTokens[pair >> 8], byteTokens[pair & 0xFF]);
     }
 
-    /// <summary>How many there are.</summary>
+    /// <summary>How many merges there are.</summary>
     public int Count => pairs.Length / 2;
 
     /// <summary>The two tokens of a merge.</summary>
     public (int Left, int Right) this[int rank] => (pairs[2 * rank], pairs[(2 * rank) + 1]);
 
-    /// <summary>Merges <paramref name="symbols"/> in place as far as it goes; how many are left.</summary>
-    /// <param name="symbols">Tokens.</param>
-    /// <param name="scratch">Room for <see cref="LongestScan"/> numbers.</param>
-    public int Apply(Span<int> symbols, Span<ulong> scratch) =>
-        symbols.Length < 2 ? symbols.Length : symbols.Length <= LongestScan ? ApplyByScan(symbols, scratch) : ApplyByHeap(symbols);
-
-    private int ApplyByScan(Span<int> symbols, Span<ulong> merges)
+    /// <summary>Turns a piece into tokens; how many.</summary>
+    /// <param name="piece">Bytes.</param>
+    /// <param name="symbols">Takes the tokens; as long as the piece.</param>
+    public int Encode(ReadOnlySpan<byte> piece, Span<int> symbols)
     {
-        // merges[i] is what symbols i and i + 1 become: rank in the high half, so that the least is the best.
-        var count = symbols.Length;
+        for (var i = 0; i < piece.Length; i++)
+            symbols[i] = byteTokens[piece[i]];
+        return piece.Length < 2 ? piece.Length : piece.Length <= LongestScan ? MergeByScan(piece, symbols) : MergeByHeap(symbols);
+    }
+
+    private int MergeByScan(ReadOnlySpan<byte> piece, Span<int> symbols)
+    {
+        // merges[i] is what symbol i and the one after it become: rank in the high half, so that the least is the best. Symbols that are gone
+        // keep their place; next and previous skip them.
+        var count = piece.Length;
+        Span<ulong> merges = stackalloc ulong[LongestScan];
+        Span<byte> next = stackalloc byte[LongestScan];
+        Span<byte> previous = stackalloc byte[LongestScan];
+        merges = merges[..count];
         for (var i = 0; i + 1 < count; i++)
-            merges[i] = Find(symbols[i], symbols[i + 1]);
-        while (count > 1)
+        {
+            merges[i] = bytePairs[(piece[i] << 8) | piece[i + 1]];
+            next[i] = (byte)(i + 1);
+            previous[i + 1] = (byte)i;
+        }
+
+        merges[^1] = None;
+        next[count - 1] = (byte)count;
+        while (true)
         {
             var best = 0;
             var least = merges[0];
-            for (var i = 1; i < count - 1; i++)
+            for (var i = 1; i < merges.Length; i++)
             {
                 if (merges[i] < least)
                     (best, least) = (i, merges[i]);
@@ -78,23 +103,29 @@ internal sealed class PairMerges
             if (least == None)
                 break;
             symbols[best] = (int)(uint)least;
-            symbols[(best + 2)..count].CopyTo(symbols[(best + 1)..]);
-            count--;
-            if (best + 1 < count)
+            var gone = next[best];
+            var after = next[gone];
+            next[best] = after;
+            merges[gone] = None;
+            merges[best] = None;
+            if (after < count)
             {
-                merges[(best + 2)..count].CopyTo(merges[(best + 1)..]);
-                merges[best] = Find(symbols[best], symbols[best + 1]);
+                previous[after] = (byte)best;
+                merges[best] = Find(symbols[best], symbols[after]);
             }
 
             if (best > 0)
-                merges[best - 1] = Find(symbols[best - 1], symbols[best]);
+                merges[previous[best]] = Find(symbols[previous[best]], symbols[best]);
         }
 
-        return count;
+        var left = 0;
+        for (int i = 0; i < count; i = next[i])
+            symbols[left++] = symbols[i];
+        return left;
     }
 
     /// <summary>O(n log n), for pieces that only a machine writes: a megabyte of one letter.</summary>
-    private int ApplyByHeap(Span<int> symbols)
+    private int MergeByHeap(Span<int> symbols)
     {
         var count = symbols.Length;
         var rented = ArrayPool<int>.Shared.Rent(checked(2 * count));

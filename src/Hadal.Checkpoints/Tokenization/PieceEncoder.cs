@@ -6,27 +6,26 @@ namespace Hadal.Checkpoints.Tokenization;
 
 /// <summary>
 /// Turns pieces into ids, and remembers those of short pieces: a text is mostly words that came before. One thread at a time; the
-/// <see cref="Tokenizer"/> keeps a few and lends them out. Its memory is bounded: the cache does not grow, long buffers are let go.
+/// <see cref="Tokenizer"/> keeps a few and lends them out. Its memory is bounded: the cache has a largest size, long buffers are let go.
 /// </summary>
 internal sealed class PieceEncoder : PieceSink
 {
     /// <summary>A key is 15 bytes and a length.</summary>
     private const int LongestCached = 15;
-    private const int CacheSlots = 1 << 16;
+    private const int FirstCacheSlots = 1 << 8;
+    private const int MostCacheSlots = 1 << 16;
     private const int MostKeptBytes = 1 << 20;
 
     private readonly PairMerges merges;
     private readonly Vocabulary? wholePieces;
-    private readonly int[] byteTokens;
-    private readonly CacheSlot[] cache = new CacheSlot[CacheSlots];
-    private readonly ulong[] scratch = new ulong[PairMerges.LongestScan];
+    private CacheSlot[] cache = new CacheSlot[FirstCacheSlots];
+    private int misses;
     private int[] ids = new int[256];
     private int count;
 
     /// <param name="merges">The merges.</param>
-    /// <param name="byteTokens">Token of each byte, −1 only for bytes that UTF-8 never has.</param>
     /// <param name="wholePieces">Where pieces that are tokens become them without merging (<c>ignore_merges</c>), by spelling; null where not.</param>
-    public PieceEncoder(PairMerges merges, int[] byteTokens, Vocabulary? wholePieces) => (this.merges, this.byteTokens, this.wholePieces) = (merges, byteTokens, wholePieces);
+    public PieceEncoder(PairMerges merges, Vocabulary? wholePieces) => (this.merges, this.wholePieces) = (merges, wholePieces);
 
     /// <summary>The ids so far.</summary>
     public ReadOnlySpan<int> Ids => ids.AsSpan(0, count);
@@ -112,6 +111,13 @@ internal sealed class PieceEncoder : PieceSink
         var made = ids.AsSpan(before..count);
         if (made.Length <= 3)
         {
+            if (++misses > cache.Length && cache.Length < MostCacheSlots)
+            {
+                // Small texts need little; a long one soon has it all.
+                (cache, misses) = (new CacheSlot[cache.Length * 16], 0);
+                home = Home(low, high);
+            }
+
             cache[home + 1] = cache[home];
             slot = ref cache[home];
             slot.Low = low;
@@ -133,10 +139,7 @@ internal sealed class PieceEncoder : PieceSink
 
         if (piece.Length > ids.Length - count)
             Grow(piece.Length);
-        var symbols = ids.AsSpan(count, piece.Length);
-        for (var i = 0; i < piece.Length; i++)
-            symbols[i] = byteTokens[piece[i]];
-        count += merges.Apply(symbols, scratch);
+        count += merges.Encode(piece, ids.AsSpan(count, piece.Length));
     }
 
     private void Grow(int room) => Array.Resize(ref ids, (int)Math.Min(Array.MaxLength, Math.Max((long)count + room, 2L * ids.Length)));
@@ -148,10 +151,10 @@ internal sealed class PieceEncoder : PieceSink
         return (0, 0);
     }
 
-    private static int Home(ulong low, ulong high)
+    private int Home(ulong low, ulong high)
     {
         var hash = (low ^ BitOperations.RotateLeft(high, 23)) * 0x9E3779B97F4A7C15;
-        return (int)(hash >> 48) & ~1;
+        return (int)(hash >> 40) & (cache.Length - 2);
     }
 
     private struct CacheSlot

@@ -14,7 +14,12 @@ namespace Hadal.Checkpoints.Tokenization;
 internal sealed class RegexPattern : SplitPattern
 {
     private const int MostRanges = 62;
-    private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(10);
+
+    /// <summary>The categories of characters beyond U+FFFF.</summary>
+    private static readonly UnicodeCategory[] HighCategories = [.. Enumerable.Range(0x10000, 0x100000).Select(CharUnicodeInfo.GetUnicodeCategory).Distinct()];
+
+    /// <summary>Characters of plane 0 but Latin-1's, by category, the highest first.</summary>
+    private static readonly ILookup<UnicodeCategory, char> Candidates = Enumerable.Range(0x100, 0xFF00).Reverse().ToLookup(c => CharUnicodeInfo.GetUnicodeCategory((char)c), c => (char)c);
 
     private readonly Regex regex;
     private readonly string source;
@@ -23,8 +28,10 @@ internal sealed class RegexPattern : SplitPattern
     private readonly SearchValues<char> replaced;
 
     /// <summary>Reads a regex.</summary>
+    /// <param name="source">The regex.</param>
+    /// <param name="timeout">How long a match may take; ten seconds by default.</param>
     /// <exception cref="NotSupportedException">It uses what the two engines write or read differently, or is no regex.</exception>
-    public RegexPattern(string source)
+    public RegexPattern(string source, TimeSpan? timeout = null)
     {
         this.source = source;
         var taken = new List<(int Start, int End)>();
@@ -32,7 +39,7 @@ internal sealed class RegexPattern : SplitPattern
         replaced = SearchValues.Create([.. Enumerable.Range(0xD800, 0x400).Select(c => (char)c), .. standIns.Where(s => s.Key.Ranges != 0).Select(s => s.Value)]);
         try
         {
-            regex = new(rewritten, RegexOptions.CultureInvariant | RegexOptions.Multiline, Timeout);
+            regex = new(rewritten, RegexOptions.CultureInvariant | RegexOptions.Multiline, timeout ?? TimeSpan.FromSeconds(10));
         }
         catch (ArgumentException e)
         {
@@ -41,7 +48,7 @@ internal sealed class RegexPattern : SplitPattern
     }
 
     /// <inheritdoc/>
-    /// <exception cref="InvalidDataException">The regex took longer than ten seconds.</exception>
+    /// <exception cref="InvalidDataException">A match took longer than it may.</exception>
     public override void Cut(ReadOnlySpan<byte> text, int offset, List<int> ends)
     {
         var units = ArrayPool<char>.Shared.Rent(text.Length);
@@ -60,7 +67,7 @@ internal sealed class RegexPattern : SplitPattern
         }
         catch (RegexMatchTimeoutException e)
         {
-            throw new InvalidDataException($"pre-tokenizer regex {Files.BadFile.Quote(source)}: a match took longer than {Timeout.TotalSeconds} s", e);
+            throw new InvalidDataException($"pre-tokenizer regex {Files.BadFile.Quote(source)}: a match took longer than {regex.MatchTimeout.TotalSeconds} s", e);
         }
         finally
         {
@@ -205,34 +212,25 @@ internal sealed class RegexPattern : SplitPattern
     /// <summary>One character of plane 0 for every kind of character beyond it, outside everything the regex names.</summary>
     private void FindStandIns(List<(int Start, int End)> taken)
     {
-        var free = (char)0xFFFF;
-        var candidates = new Dictionary<UnicodeCategory, Stack<char>>();
-        for (var c = 0x0100; c <= free; c++)
-        {
-            if (!taken.Exists(r => c >= r.Start && c <= r.End))
-            {
-                var category = CharUnicodeInfo.GetUnicodeCategory((char)c);
-                if (!candidates.TryGetValue(category, out var stack))
-                    candidates[category] = stack = new();
-                stack.Push((char)c);
-            }
-        }
-
-        for (var codePoint = 0x10000; codePoint <= 0x10FFFF; codePoint++)
-        {
-            var category = CharUnicodeInfo.GetUnicodeCategory(codePoint);
+        var used = new Dictionary<UnicodeCategory, int>();
+        foreach (var category in HighCategories)
             Choose((category, 0));
-            Choose((category, RangesAt(codePoint)));
+        foreach (var (start, end) in highRanges)
+        {
+            for (var codePoint = start; codePoint <= end; codePoint++)
+                Choose((CharUnicodeInfo.GetUnicodeCategory(codePoint), RangesAt(codePoint)));
         }
 
         void Choose((UnicodeCategory Category, ulong Ranges) kind)
         {
-            if (!standIns.ContainsKey(kind))
-            {
-                standIns[kind] = candidates.TryGetValue(kind.Category, out var stack) && stack.TryPop(out var c)
-                    ? c
-                    : throw Unsupported($"it names every character of category {kind.Category}");
-            }
+            if (standIns.ContainsKey(kind))
+                return;
+            var candidates = Candidates[kind.Category].ToList();
+            var next = used.GetValueOrDefault(kind.Category);
+            while (next < candidates.Count && taken.Exists(r => candidates[next] >= r.Start && candidates[next] <= r.End))
+                next++;
+            standIns[kind] = next < candidates.Count ? candidates[next] : throw Unsupported($"it names every character of category {kind.Category}");
+            used[kind.Category] = next + 1;
         }
     }
 

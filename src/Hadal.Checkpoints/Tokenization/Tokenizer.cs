@@ -19,7 +19,6 @@ public sealed class Tokenizer
 {
     private readonly Vocabulary vocabulary;
     private readonly PreTokenizer preTokenizer;
-    private readonly int[] byteTokens;
     private readonly ConcurrentBag<PieceEncoder> encoders = [];
     private readonly Dictionary<int, (AddedToken Token, byte[] Bytes)> addedById = [];
     private readonly Dictionary<string, int> addedByContent = [];
@@ -35,7 +34,6 @@ public sealed class Tokenizer
     {
         Parts = parts;
         vocabulary = parts.Vocabulary;
-        byteTokens = vocabulary.ByteTokens();
         preTokenizer = PreTokenizer.Create(parts.Regexes);
         VocabSize = vocabulary.Size;
         foreach (var token in parts.AddedTokens)
@@ -237,7 +235,7 @@ public sealed class Tokenizer
 
     private int RequireBos() => BosId ?? throw new ArgumentException("addBos: this tokenizer has no token that begins a text", "addBos");
 
-    private PieceEncoder Rent() => encoders.TryTake(out var encoder) ? encoder : new(Parts.Merges, byteTokens, Parts.IgnoreMerges ? vocabulary : null);
+    private PieceEncoder Rent() => encoders.TryTake(out var encoder) ? encoder : new(Parts.Merges, Parts.IgnoreMerges ? vocabulary : null);
 
     private void Return(PieceEncoder encoder)
     {

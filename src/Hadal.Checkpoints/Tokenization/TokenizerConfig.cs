@@ -5,4 +5,4 @@ namespace Hadal.Checkpoints.Tokenization;
 /// <param name="EosToken">Spelling of the token that ends one.</param>
 /// <param name="AddBos">Whether a prompt begins with <paramref name="BosToken"/>. Chat templates write it themselves.</param>
 /// <param name="ChatTemplate">The Jinja text of the chat template. It is recognised, never executed.</param>
-public sealed record TokenizerConfig(string? BosToken, string? EosToken, bool AddBos, string? ChatTemplate);
+internal sealed record TokenizerConfig(string? BosToken, string? EosToken, bool AddBos, string? ChatTemplate);

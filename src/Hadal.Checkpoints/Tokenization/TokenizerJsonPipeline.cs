@@ -10,6 +10,9 @@ namespace Hadal.Checkpoints.Tokenization;
 internal sealed class TokenizerJsonPipeline(string file)
 {
     private const int LongestAddedToken = 1024;
+    private const int LongestAddedTokens = 1 << 22;
+    private const int LongestRegex = 1 << 12;
+    private const int MostRegexes = 32;
 
     /// <summary>The pre-tokenizer's regexes.</summary>
     public List<string> Regexes { get; } = [];
@@ -24,6 +27,7 @@ internal sealed class TokenizerJsonPipeline(string file)
         if (tokens.ValueKind != JsonValueKind.Array)
             throw BadFile.Field(file, Field, $"expected an array, found {Show(tokens)}");
         var read = new List<AddedToken>();
+        var length = 0;
         foreach (var token in tokens.EnumerateArray())
         {
             if (token.ValueKind != JsonValueKind.Object)
@@ -48,6 +52,9 @@ internal sealed class TokenizerJsonPipeline(string file)
             if (added.Id < 0 || added.Content.Length == 0)
                 throw BadFile.Field(file, Field, $"expected id and content, found {Show(token)}");
             read.Add(added);
+            length += added.Content.Length;
+            if (length > LongestAddedTokens)
+                throw BadFile.Field(file, Field, $"expected at most {LongestAddedTokens} characters together, found more");
         }
 
         return read;
@@ -78,15 +85,15 @@ internal sealed class TokenizerJsonPipeline(string file)
             case "Split":
                 Expect(value, field, "behavior", v => v.ValueKind == JsonValueKind.String && v.ValueEquals("Isolated"));
                 Expect(value, field, "invert", v => v.ValueKind == JsonValueKind.False);
-                Regexes.Add(Pattern(Required(value, field, "pattern"), $"{field}.pattern"));
+                AddRegex(Pattern(Required(value, field, "pattern"), $"{field}.pattern"), field);
                 break;
             case "Digits":
-                Regexes.Add(Flag(value, field, "individual_digits") ? @"\p{N}" : @"\p{N}+");
+                AddRegex(Flag(value, field, "individual_digits") ? @"\p{N}" : @"\p{N}+", field);
                 break;
             case "ByteLevel":
                 Expect(value, field, "add_prefix_space", v => v.ValueKind == JsonValueKind.False);
                 if (!value.TryGetProperty("use_regex", out _) || Flag(value, field, "use_regex"))
-                    Regexes.Add(PreTokenizerRegexes.Gpt2);
+                    AddRegex(PreTokenizerRegexes.Gpt2, field);
                 break;
             default:
                 throw BadFile.Field(file, field, $"expected Sequence, Split, Digits or ByteLevel, found {BadFile.Quote(type)}");
@@ -134,6 +141,13 @@ internal sealed class TokenizerJsonPipeline(string file)
         if (items.Length != 2 || Part(0, "SpecialToken") is not { } token || Part(1, "Sequence") is null)
             throw BadFile.Field(file, field, "expected the text with at most one token before it");
         PrefixToken = token;
+    }
+
+    private void AddRegex(string regex, string field)
+    {
+        if (regex.Length > LongestRegex || Regexes.Count == MostRegexes)
+            throw BadFile.Field(file, field, $"expected at most {MostRegexes} regexes of {LongestRegex} characters, found more");
+        Regexes.Add(regex);
     }
 
     private string Pattern(JsonElement value, string field)

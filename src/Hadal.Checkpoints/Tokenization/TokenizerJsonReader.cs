@@ -10,7 +10,7 @@ namespace Hadal.Checkpoints.Tokenization;
 /// </summary>
 internal sealed class TokenizerJsonReader
 {
-    private const long LongestFile = 1L << 28;
+    private const long LongestFile = 1L << 27;
     private const string VocabularyField = "model.vocab";
     private const string MergesField = "model.merges";
 

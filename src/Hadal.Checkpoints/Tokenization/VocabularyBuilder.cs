@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text;
 using Hadal.Checkpoints.Files;
 
@@ -77,7 +78,7 @@ internal sealed class VocabularyBuilder(string file, string vocabularyField, str
     public InvalidDataException MergeError(string what) => BadFile.Field(file, mergesField, $"merge {results.Count}: {what}");
 
     /// <summary>The merges added.</summary>
-    public PairMerges Merges() => new([.. pairs], [.. results]);
+    public PairMerges Merges() => new([.. pairs], CollectionsMarshal.AsSpan(results), Vocabulary.ByteTokens());
 
     /// <summary>Adds an added token, which must agree with the vocabulary where both have its id or spelling.</summary>
     public void AddAddedToken(AddedToken token)

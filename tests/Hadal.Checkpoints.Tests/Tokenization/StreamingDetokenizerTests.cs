@@ -30,7 +30,7 @@ public sealed class StreamingDetokenizerTests
                     Assert.Equal(tokenizer.Decode(ids, skipSpecial), string.Concat(ids.Select(stream.Push).ToList()) + stream.Flush());
                 }
             },
-            iter: 20_000);
+            iter: 10_000);
     }
 
     [Fact]

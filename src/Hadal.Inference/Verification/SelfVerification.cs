@@ -5,6 +5,7 @@ using Hadal.Inference.Model;
 using Hadal.Numerics;
 using Hadal.Numerics.Formats;
 using Hadal.Numerics.Kernels;
+using Hadal.Numerics.Kernels.Integer;
 using Hadal.Numerics.Threading;
 
 namespace Hadal.Inference.Verification;
@@ -45,6 +46,8 @@ public sealed class SelfVerification
             WeightFormats.Dispatch(format, ref action);
             yield return action.DecodeRow!;
             yield return action.ProductRow!;
+            if (action.IntegerRow is { } integer)
+                yield return integer;
         }
 
         var random = new Random(Seed);
@@ -98,6 +101,7 @@ public sealed class SelfVerification
         public KernelThreads Threads;
         public VerificationRow? DecodeRow;
         public VerificationRow? ProductRow;
+        public VerificationRow? IntegerRow;
 
         public void Invoke<TFormat>()
             where TFormat : struct, IWeightFormat<TFormat>
@@ -131,6 +135,23 @@ public sealed class SelfVerification
             }
 
             ProductRow = Bits($"{Format} product", product, plain);
+            if (WeightFormats.HasIntegerProducts(Format))
+                IntegerRow = IntegerProduct(weight, x, Tokens, TFormat.BlockLength, Threads);
+        }
+
+        // Many tokens at once, and the same tokens one by one: the two ways that the kernels take.
+        private static VerificationRow IntegerProduct(WeightMatrix weight, float[] x, int tokens, int block, KernelThreads threads)
+        {
+            var rowBytes = IntegerActivations.RowBytes(weight.Cols, block);
+            var rows = new byte[tokens * rowBytes];
+            for (var t = 0; t < tokens; t++)
+                IntegerActivations.QuantizeRow(x.AsSpan(t * weight.Cols, weight.Cols), block, rows.AsSpan(t * rowBytes, rowBytes));
+            float[] plain = new float[tokens * weight.Rows], actual = new float[2 * plain.Length];
+            IntegerMatMul.MultiplyReference(weight, rows, plain, tokens);
+            IntegerMatMul.Multiply(weight, rows, actual.AsSpan(0, plain.Length), tokens, new byte[IntegerMatMul.WorkspaceBytes(weight, tokens)], threads);
+            for (var t = 0; t < tokens; t++)
+                IntegerMatMul.Multiply(weight, rows.AsSpan(t * rowBytes, rowBytes), actual.AsSpan(plain.Length + (t * weight.Rows), weight.Rows), 1, default, threads);
+            return Bits($"{weight.Format} integer product", actual, [.. plain, .. plain]);
         }
 
         private static VerificationRow Bits(string name, float[] actual, float[] expected)

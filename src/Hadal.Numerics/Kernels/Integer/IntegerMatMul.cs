@@ -37,6 +37,22 @@ public static unsafe class IntegerMatMul
         }
     }
 
+    /// <summary>The specification of <see cref="Multiply"/>, in plain loops over unpacked blocks.</summary>
+    /// <inheritdoc cref="Multiply" path="/param"/>
+    public static void MultiplyReference(WeightMatrix weight, ReadOnlySpan<byte> x, Span<float> y, int tokens)
+    {
+        var rowBytes = IntegerActivations.RowBytes(weight.Cols, WeightFormats.BlockLength(weight.Format));
+        if (x.Length != (long)tokens * rowBytes || y.Length != (long)tokens * weight.Rows)
+            throw new ArgumentException($"{tokens} tokens x W [{weight.Rows}, {weight.Cols}] do not fit x of {x.Length} bytes and y of {y.Length} values");
+        fixed (byte* px = x)
+        fixed (float* py = y)
+        {
+            var action = new ReferenceAction { Weight = weight, X = px, XStride = rowBytes, Y = py, Tokens = tokens };
+            if (!WeightFormats.TryDispatchInteger(weight.Format, ref action))
+                throw new ArgumentException($"{weight.Format} has no integer products");
+        }
+    }
+
     /// <summary>Bytes of working memory for <paramref name="tokens"/> tokens; 0 for a few.</summary>
     public static long WorkspaceBytes(WeightMatrix weight, int tokens)
     {
@@ -68,6 +84,26 @@ public static unsafe class IntegerMatMul
 
     // From here on a panel that is unpacked once pays: measured, see docs/PERFORMANCE.md.
     private static bool UsesTiles(IntegerPanel panel, int tokens) => tokens >= TileThreshold && TileKernels.Find(panel, IntegerPanel.MaxTokens) != null;
+
+    private struct ReferenceAction : IIntegerAction
+    {
+        public WeightMatrix Weight;
+        public byte* X;
+        public int XStride;
+        public float* Y;
+        public int Tokens;
+
+        public readonly void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat>
+        {
+            for (var t = 0; t < Tokens; t++)
+            {
+                var x = new IntegerRow(X + ((long)t * XStride), Weight.Cols);
+                for (var m = 0; m < Weight.Rows; m++)
+                    Y[((long)t * Weight.Rows) + m] = IntegerDot.DotReference<TFormat>(Weight.Data + (m * Weight.RowBytes), x, Weight.Cols / TFormat.BlockLength);
+            }
+        }
+    }
 
     private struct WorkspaceAction : IIntegerAction
     {

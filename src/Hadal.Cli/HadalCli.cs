@@ -29,6 +29,7 @@ internal static class HadalCli
             BenchCommand.Create(terminal),
         };
         root.Add(verbose);
+        root.HelpName = "hadal";
         root.Options.OfType<VersionOption>().Single().Action = new ShowVersion();
         HelpWithExamples.Install(root, ["hadal chat", "hadal verify path/to/model", "hadal inspect path/to/model", "hadal generate --model path/to/model --prompt \"The deep sea\" --max-new-tokens 32"]);
         return (root, verbose);

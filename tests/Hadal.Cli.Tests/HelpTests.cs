@@ -28,5 +28,49 @@ public sealed class HelpTests
     }
 
     [Fact]
+    public async Task TheRootsHelpIsThisText()
+    {
+        const string Expected = """
+            Description:
+              Runs DeepSeek models on the CPU: chat with them, inspect and convert their files, and prove that the numbers are 
+              right.
+
+            Usage:
+              hadal [command] [options]
+
+            Options:
+              --verbose       Show where an error happened.
+              -?, -h, --help  Show help and usage information
+              --version       Show version information
+
+            Commands:
+              chat              Talk to a model in the terminal. Messages may also come on standard input, one a line.
+              generate          Continue a prompt. The text streams to standard output as it comes.
+              inspect <MODEL>   Show what a model is: architecture, parameters, tensors, types, and the memory it takes.
+              verify <MODEL>    Check a model's numbers on this machine: against expected.safetensors where it lies beside the 
+                                model, against itself otherwise. Exit code 1 where a check does not hold.
+              logits            Write the logits of every position to a safetensors file: F32 'logits' [T, V], and 'mtp_logits' [T, 
+                                V] on request.
+              tokenize          Turn text into token ids: one JSON array a line. With --decode, turn ids back into text.
+              render            Show the prompt that the model's chat template makes of a conversation.
+              quantize <MODEL>  Write a model as DeepSeek's FP8 folder or as a GGUF file that llama.cpp loads, with a report of the 
+                                rounding errors.
+              bench             Measure prefill and decoding against the memory bandwidth found in the same run; --shape needs no 
+                                download, only memory.
+
+            Examples:
+              hadal chat
+              hadal verify path/to/model
+              hadal inspect path/to/model
+              hadal generate --model path/to/model --prompt "The deep sea" --max-new-tokens 32
+
+            """;
+        var help = (await CommandLineRun.Hadal("--help")).AssertSucceeded();
+        Assert.Equal(Lines(Expected), Lines(help.Out));
+    }
+
+    [Fact]
     public async Task TheVersionIsANumber() => Assert.Matches(@"^\d+\.\d+\.\d+\n$", (await CommandLineRun.Hadal("--version")).AssertSucceeded().Out);
+
+    private static IEnumerable<string> Lines(string text) => text.ReplaceLineEndings("\n").TrimEnd('\n').Split('\n').Select(l => l.TrimEnd());
 }

@@ -27,15 +27,15 @@ internal static class BenchCommand
         var generate = TypedOptions.Integer("--generate", "Tokens to generate. [default: 64]", 2);
         var batch = TypedOptions.Integer("--batch", "Sequences at once. [default: 1]", 1, 1024);
         var threads = TypedOptions.Integer("--threads", "Threads to compute with. [default: all processors]", 1, 1024);
-        var activations = TypedOptions.Choice(
-            "--activations", "Precision of activations.", ("int8", ActivationPrecision.Int8), ("fp32", ActivationPrecision.F32), ("fp8", ActivationPrecision.Fp8));
+        var activations = TypedOptions.OneOf<ActivationPrecision?>(
+            "--activations", "Precision of activations. [default: int8]", ("int8", ActivationPrecision.Int8), ("fp32", ActivationPrecision.F32), ("fp8", ActivationPrecision.Fp8));
         var json = TypedOptions.Flag("--json", "Print one JSON object.");
         foreach (var option in (Option[])[model, shape, format, prompt, generate, batch, threads, activations, json])
             command.Add(option);
         command.ExactlyOneOf(model, shape);
         command.SetAction((result, cancellation) =>
         {
-            var options = new ForwardOptions { Activations = result.GetValue(activations) };
+            var options = new ForwardOptions { Activations = result.GetValue(activations) ?? ActivationPrecision.Int8 };
             using var checkpoint = result.GetValue(model) is { } path
                 ? Checkpoint.Open(path)
                 : (Checkpoint)Synthetic(result.GetValue(shape)!, result.GetValue(format) ?? "q4_k_m", terminal, cancellation);

@@ -28,8 +28,11 @@ internal static class TypedOptions
     };
 
     /// <summary>One of a few words; the first stands for the type's default value.</summary>
+    /// <exception cref="ArgumentException">The first is something else; it would be shown as a default that it is not.</exception>
     public static Option<T> Choice<T>(string name, string help, params (string Word, T Value)[] choices) =>
-        OneOf(name, $"{help} [default: {choices[0].Word}]", choices);
+        EqualityComparer<T>.Default.Equals(choices[0].Value, default)
+            ? OneOf(name, $"{help} [default: {choices[0].Word}]", choices)
+            : throw new ArgumentException($"{name}: the first choice, {choices[0].Word}, is not the default value", nameof(choices));
 
     /// <summary>One of a few words; the type's default value where it is not given.</summary>
     public static Option<T> OneOf<T>(string name, string help, params (string Word, T Value)[] choices) => new(name)

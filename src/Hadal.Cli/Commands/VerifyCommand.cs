@@ -43,10 +43,14 @@ internal static class VerifyCommand
                 ? new SelfVerification(loaded.Checkpoint, loaded.Model, loaded.Threads).Run()
                 : new FixtureVerification(loaded.Model, expected, loaded.Threads).Run();
             terminal.Notice(expected is null ? $"no {GoldenName} is used: the model is checked against itself" : $"compared with {expected.Path}");
-            foreach (var row in check)
+            using (var progress = new ProgressLine(terminal, "checking"))
             {
-                cancellation.ThrowIfCancellationRequested();
-                rows.Add(row);
+                foreach (var row in check)
+                {
+                    cancellation.ThrowIfCancellationRequested();
+                    rows.Add(row);
+                    progress.Count(rows.Count);
+                }
             }
 
             var failed = rows.Count(r => r.Verdict == Verdict.Fail);

@@ -24,7 +24,20 @@ internal sealed class ProgressLine(Terminal terminal, string what) : IProgress<d
         }
     }
 
-    /// <summary>The same for work that is counted, such as tokens of a prompt.</summary>
+    /// <summary>Says how many pieces of work are done, where nobody knows how many there will be.</summary>
+    public void Count(int done)
+    {
+        if (!terminal.ErrorIsTerminal)
+            return;
+        lock (gate)
+        {
+            shownPercent = 0;
+            terminal.Error.Write($"\r{what} {done}");
+            terminal.Error.Flush();
+        }
+    }
+
+    /// <summary>Progress of work that is counted, such as tokens of a prompt.</summary>
     public IProgress<int> Of(int total) => new Counted(this, total);
 
     /// <summary>Wipes the line.</summary>

@@ -53,6 +53,24 @@ internal static unsafe class IntegerLanes
         return AddAdjacent(qLow * sLow, qHigh * sHigh);
     }
 
+    /// <summary>The lower halves of two vectors, in one instruction (<c>Vector512.Create</c> of two halves goes through memory).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<sbyte> LowerHalves(Vector512<sbyte> a, Vector512<sbyte> b) =>
+        Avx512F.Shuffle4x128(a.AsInt32(), b.AsInt32(), 0b01_00_01_00).AsSByte();
+
+    /// <summary>The same 32 bytes in both halves.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<byte> Twice(byte* bytes)
+    {
+        var half = Vector256.Load((int*)bytes).ToVector512Unsafe();
+        return Avx512F.Shuffle4x128(half, half, 0b01_00_01_00).AsByte();
+    }
+
+    /// <summary>The upper halves of two vectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<sbyte> UpperHalves(Vector512<sbyte> a, Vector512<sbyte> b) =>
+        Avx512F.Shuffle4x128(a.AsInt32(), b.AsInt32(), 0b11_10_11_10).AsSByte();
+
     /// <summary>The sum of pairs of lanes, folded to four lanes.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<int> Fold(Vector256<short> pairs) => Fold(Products(pairs, Vector256<short>.One));

@@ -41,8 +41,8 @@ public readonly unsafe partial struct Q4_K : IIntegerFormat<Q4_K>
                 var packed = Vector512.Load(block + Codes + (64 * c));
                 var x0 = Vector512.Load(codes + (128 * c));
                 var x1 = Vector512.Load(codes + (128 * c) + 64);
-                var even = Vector512.Create(x0.GetLower(), x1.GetLower());
-                var odd = Vector512.Create(x0.GetUpper(), x1.GetUpper());
+                var even = IntegerLanes.LowerHalves(x0, x1);
+                var odd = IntegerLanes.UpperHalves(x0, x1);
                 sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent(packed & mask, even), SixBitPairs.Select(wide, 4 * c));
                 sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent((packed.AsUInt16() >>> 4).AsByte() & mask, odd), SixBitPairs.Select(wide, (4 * c) + 1));
             }

@@ -33,21 +33,20 @@ public readonly unsafe partial struct Q5_K : IIntegerFormat<Q5_K>
     public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
     {
         var scales = SixBitPairs.Scales(block + Pairs);
-        var high = Vector256.Load(block + HighBits);
         if (Avx512BW.IsSupported)
         {
             // As in Q4_K; the fifth bits of blocks j (lower half) and j + 2 (upper half) are bits j and j + 2 of the same 32 bytes.
             var wide = SixBitPairs.Spread(scales);
             var mask = Vector512.Create((byte)0x0F);
-            var both = Vector512.Create(high, high);
+            var both = IntegerLanes.Twice(block + HighBits);
             var sum = Vector512<int>.Zero;
             for (var c = 0; c < 2; c++)
             {
                 var packed = Vector512.Load(block + Codes + (64 * c));
                 var x0 = Vector512.Load(codes + (128 * c));
                 var x1 = Vector512.Load(codes + (128 * c) + 64);
-                var even = Vector512.Create(x0.GetLower(), x1.GetLower());
-                var odd = Vector512.Create(x0.GetUpper(), x1.GetUpper());
+                var even = IntegerLanes.LowerHalves(x0, x1);
+                var odd = IntegerLanes.UpperHalves(x0, x1);
                 var evenCodes = (packed & mask) | FifthBits(both, 4 * c);
                 var oddCodes = ((packed.AsUInt16() >>> 4).AsByte() & mask) | FifthBits(both, (4 * c) + 1);
                 sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent(evenCodes, even), SixBitPairs.Select(wide, 4 * c));
@@ -58,6 +57,7 @@ public readonly unsafe partial struct Q5_K : IIntegerFormat<Q5_K>
         }
         else
         {
+            var high = Vector256.Load(block + HighBits);
             var mask = Vector256.Create((byte)0x0F);
             var one = Vector256.Create((byte)1);
             var sum = Vector256<int>.Zero;
@@ -83,7 +83,8 @@ public readonly unsafe partial struct Q5_K : IIntegerFormat<Q5_K>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<byte> FifthBits(Vector512<byte> both, int j)
     {
-        var bits = Vector512.Create(Vector256.Create((byte)(1 << j)), Vector256.Create((byte)(1 << (j + 2))));
+        const long One = 0x0101_0101_0101_0101, Four = 4 * One;
+        var bits = (Vector512.Create(One, One, One, One, Four, Four, Four, Four) << j).AsByte();
         return Vector512.Equals(both & bits, bits) & Vector512.Create((byte)0x10);
     }
 

@@ -8,6 +8,21 @@ namespace Hadal.Numerics.Formats;
 /// <content>Products with integer activations.</content>
 public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
 {
+    private const long Ones = 0x0001_0001_0001_0001;
+
+    // What brings the upper two bits of rows 0 and 1, and of rows 2 and 3, to bits 4 and 5: by lower and upper half.
+    private static Vector512<ushort> LeftShifts
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Vector512.Create(4 * Ones, 4 * Ones, 4 * Ones, 4 * Ones, 2 * Ones, 2 * Ones, 2 * Ones, 2 * Ones).AsUInt16();
+    }
+
+    private static Vector512<ushort> RightShifts
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Vector512.Create(0, 0, 0, 0, 2 * Ones, 2 * Ones, 2 * Ones, 2 * Ones).AsUInt16();
+    }
+
     /// <inheritdoc/>
     public static bool HasMinimum => false;
 
@@ -42,7 +57,7 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
         var zero = (IntegerLanes.Products(lowScales, Vector128.Load(sums16)) + IntegerLanes.Products(highScales, Vector128.Load(sums16 + 8))) * Zero;
         if (Avx512BW.IsSupported)
         {
-            var wide = Avx512BW.ConvertToVector512Int16(Vector256.Create(packedScales, packedScales));
+            var wide = Avx2.ConvertToVector256Int16(packedScales).ToVector512Unsafe();
             var nibble = Vector512.Create((byte)0x0F);
             var upper = Vector512.Create((byte)0x30);
             var sum = Vector512<int>.Zero;
@@ -50,9 +65,9 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
             {
                 // 64 bytes: rows 0 and 1 in the low nibbles, rows 2 and 3 in the high ones.
                 var packed = Vector512.Load(block + (64 * half));
-                var high = Vector256.Load(block + HighBits + (32 * half));
-                var first = (packed & nibble) | (Vector512.Create((high.AsUInt16() << 4).AsByte(), (high.AsUInt16() << 2).AsByte()) & upper);
-                var second = ((packed.AsUInt16() >>> 4).AsByte() & nibble) | (Vector512.Create(high, (high.AsUInt16() >>> 2).AsByte()) & upper);
+                var high = IntegerLanes.Twice(block + HighBits + (32 * half)).AsUInt16();
+                var first = (packed & nibble) | (Avx512BW.ShiftLeftLogicalVariable(high, LeftShifts).AsByte() & upper);
+                var second = ((packed.AsUInt16() >>> 4).AsByte() & nibble) | (Avx512BW.ShiftRightLogicalVariable(high, RightShifts).AsByte() & upper);
                 sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent(first, Vector512.Load(codes + (128 * half))), Select(wide, 8 * half));
                 sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent(second, Vector512.Load(codes + (128 * half) + 64)), Select(wide, (8 * half) + 4));
             }
@@ -89,8 +104,7 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<short> Select(Vector512<short> scales, int first)
     {
-        var lanes = Vector512.Create(
-            Vector256.Create(Vector128.Create((short)0), Vector128.Create((short)1)), Vector256.Create(Vector128.Create((short)2), Vector128.Create((short)3)));
+        var lanes = Vector512.Create(0, 0, Ones, Ones, 2 * Ones, 2 * Ones, 3 * Ones, 3 * Ones).AsInt16();
         return Avx512BW.PermuteVar32x16(scales, lanes + Vector512.Create((short)first));
     }
 

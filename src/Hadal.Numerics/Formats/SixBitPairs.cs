@@ -12,6 +12,13 @@ namespace Hadal.Numerics.Formats;
 /// </summary>
 internal static unsafe class SixBitPairs
 {
+    // 0 in the lower half, 2 in the upper: written out, so that it is a constant in the code.
+    private static Vector512<short> Halves
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Vector512.Create(0L, 0, 0, 0, 0x0002_0002_0002_0002, 0x0002_0002_0002_0002, 0x0002_0002_0002_0002, 0x0002_0002_0002_0002).AsInt16();
+    }
+
     /// <summary>Bytes of the eight pairs.</summary>
     public const int Bytes = 12;
 
@@ -132,7 +139,7 @@ internal static unsafe class SixBitPairs
     /// <summary>Scale <paramref name="first"/> in the lower half and <paramref name="first"/> + 2 in the upper half.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<short> Select(Vector512<short> scales, int first) =>
-        Avx512BW.PermuteVar32x16(scales, Vector512.Create(Vector256.Create((short)first), Vector256.Create((short)(first + 2))));
+        Avx512BW.PermuteVar32x16(scales, Halves + Vector512.Create((short)first));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<short> Widen(uint low, uint high) =>

@@ -11,8 +11,8 @@ namespace Hadal.Numerics.Kernels.Integer;
 /// </summary>
 internal static unsafe class IntegerDot
 {
-    /// <summary>One weight row times one activation row.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    /// <summary>One weight row times one activation row. A method of its own: inlined into a caller, its many small parts would exceed the JIT's budget.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static float Dot<TFormat>(byte* row, IntegerRow x, int blocks)
         where TFormat : struct, IIntegerFormat<TFormat>
     {

@@ -31,6 +31,9 @@ internal static class LogitsCommand
         command.SetAction((result, cancellation) =>
         {
             var given = tokens.Read(result)!;
+            var folder = Path.GetDirectoryName(Path.GetFullPath(result.GetRequiredValue(output)))!;
+            if (!Directory.Exists(folder))
+                throw new CommandException($"--output: expected a folder at {folder}, found none", "make the folder first");
             using var loaded = model.Load(result, terminal, _ => given.Length);
             var ids = TokenInput.Checked(given, loaded.Config.VocabSize);
             if (result.GetValue(mtp) && loaded.Model.MtpModules == 0)

@@ -22,8 +22,18 @@ internal sealed class TemplateOptions
     }
 
     /// <summary>The template that was asked for, or the model's own.</summary>
-    /// <exception cref="InvalidDataException">The model's own is not known.</exception>
-    public ChatTemplate Template(ParseResult result, Tokenizer tokenizer) => ChatTemplates.Choose(tokenizer, result.GetValue(name));
+    /// <exception cref="CommandException">The model's own is not known.</exception>
+    public ChatTemplate Template(ParseResult result, Tokenizer tokenizer)
+    {
+        try
+        {
+            return ChatTemplates.Choose(tokenizer, result.GetValue(name));
+        }
+        catch (InvalidDataException exception)
+        {
+            throw new CommandException(exception.Message, "the model card says which format the model was trained on; a base model has none, 'hadal generate' continues its text");
+        }
+    }
 
     /// <summary>Whether the model thinks before it answers.</summary>
     public bool Thinking(ParseResult result) => result.GetValue(thinking);

@@ -49,6 +49,13 @@ public sealed class LogitsTests : IDisposable
     }
 
     [Fact]
+    public async Task AMissingOutputFolderIsOneLine()
+    {
+        var run = await CommandLineRun.Hadal("logits", "--model", SharedFiles.Path("fixtures", "tiny-v2"), "--tokens", "1", "--output", Path.Combine(output, "out.safetensors"));
+        Assert.Contains("--output: expected a folder", run.AssertFailed(ExitCode.Failed));
+    }
+
+    [Fact]
     public async Task AModelWithoutMtpSaysSo()
     {
         var run = await CommandLineRun.Hadal("logits", "--model", SharedFiles.Path("fixtures", "tiny-v2"), "--tokens", "1", "--output", output, "--mtp");

@@ -48,6 +48,14 @@ public sealed class RenderTests : IDisposable
         Assert.Contains(line, (await Render(json)).AssertFailed(ExitCode.Failed));
 
     [Fact]
+    public async Task AModelWhoseTemplateIsNotKnownIsOneLineThatNamesTheWayOut()
+    {
+        await File.WriteAllTextAsync(file, "[]", TestContext.Current.CancellationToken);
+        var run = await CommandLineRun.Hadal("render", "--model", SharedFiles.Path("data", "tokenizers", "llama.cpp", "ggml-vocab-deepseek-coder.gguf"), "--messages", file);
+        Assert.Contains("--chat-template NAME takes one of deepseek-llm, ", run.AssertFailed(ExitCode.Failed));
+    }
+
+    [Fact]
     public async Task AnUnknownTemplateNameIsAUsageError() =>
         Assert.Contains("--chat-template: expected one of deepseek-llm, ", (await Render("[]", "--chat-template", "chatml")).AssertFailed(ExitCode.Usage));
 

@@ -34,7 +34,8 @@ internal static unsafe class IntegerTiles
     {
         var blocks = cols / panel.BlockLength;
         var blockBytes = panel.TokenBytes(tileTokens);
-        new Span<byte>(target, blocks * blockBytes).Clear();
+        if (count < tileTokens)
+            new Span<byte>(target, blocks * blockBytes).Clear();
         for (var t = 0; t < count; t++)
         {
             var x = new IntegerRow(rows + ((long)t * rowStride), cols);
@@ -60,42 +61,67 @@ internal static unsafe class IntegerTiles
     public static void PackWeights<TFormat>(byte* rows, long rowBytes, int count, int blocks, byte* target)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
+        // Codes go through the transpose 64 at a time: a quarter of a super-block, or two blocks of 32.
         var panel = TFormat.Panel;
-        var codes = stackalloc byte[Rows * 256];
-        var scales = stackalloc short[16];
-        var minima = stackalloc short[16];
-        for (var b = 0; b < blocks; b++, target += panel.WeightBytes)
+        var step = panel.BlockLength < 64 ? 64 / panel.BlockLength : 1;
+        var codes = stackalloc byte[Rows * Math.Max(64, panel.BlockLength)];
+        var turned = stackalloc byte[Rows * 64];
+        if (count < Rows)
+            new Span<byte>(codes, Rows * Math.Max(64, panel.BlockLength)).Clear();
+        for (var b = 0; b < blocks; b += step)
         {
-            for (var r = 0; r < Rows; r++)
+            var part = Math.Min(step, blocks - b);
+            for (var r = 0; r < count; r++)
             {
-                var to = codes + (r * panel.BlockLength);
-                var superScale = (float*)(target + panel.WeightSuperScale) + r;
-                if (r >= count)
-                {
-                    new Span<byte>(to, panel.BlockLength).Clear();
-                    *superScale = 0;
-                    continue;
-                }
-
                 var block = rows + (r * rowBytes) + ((long)b * TFormat.BlockBytes);
-                TFormat.UnpackUnsigned(block, to);
-                *superScale = IntegerDot.HalfToSingle(TFormat.ScaleBits(block));
-                if (panel.HasMinimum)
-                    ((float*)(target + panel.WeightSuperMinimum))[r] = IntegerDot.HalfToSingle(TFormat.MinimumBits(block));
-                if (panel.Scales == 0)
-                    continue;
-                TFormat.UnpackScales(block, scales, minima);
-                for (var s = 0; s < panel.Scales; s++)
-                    ((int*)(target + panel.WeightScales))[(s * Rows) + r] = scales[s];
-                for (var pair = 0; panel.HasMinimum && pair < panel.Scales / 2; pair++)
-                    ((int*)(target + panel.WeightMinima))[(pair * Rows) + r] = (ushort)minima[2 * pair] | (minima[(2 * pair) + 1] << 16);
+                for (var i = 0; i < part; i++)
+                    TFormat.UnpackUnsigned(block + (i * TFormat.BlockBytes), codes + (r * step * panel.BlockLength) + (i * panel.BlockLength));
             }
 
-            var part = 0;
-            for (; part <= panel.BlockLength - 64; part += 64)
-                Transpose.Rows16(codes + part, panel.BlockLength, target + (part * Rows));
-            if (part < panel.BlockLength)
-                Half(codes + part, panel.BlockLength, target + (part * Rows));
+            var to = target + ((long)b * panel.WeightBytes);
+            if (step == 1)
+            {
+                for (var at = 0; at < panel.BlockLength; at += 64)
+                    Transpose.Rows16(codes + at, panel.BlockLength, to + (at * Rows));
+            }
+            else
+            {
+                Transpose.Rows16(codes, 64, turned);
+                for (var i = 0; i < part; i++)
+                    new ReadOnlySpan<byte>(turned + (i * panel.WeightScales), panel.WeightScales).CopyTo(new Span<byte>(to + (i * panel.WeightBytes), panel.WeightScales));
+            }
+
+            for (var i = 0; i < part; i++)
+                PackScales<TFormat>(rows + ((long)(b + i) * TFormat.BlockBytes), rowBytes, count, to + (i * panel.WeightBytes));
+        }
+    }
+
+    // Everything of a block but its codes, for all rows; what rows beyond the last have is multiplied with codes of zero and never read.
+    private static void PackScales<TFormat>(byte* block, long rowBytes, int count, byte* target)
+        where TFormat : struct, IIntegerFormat<TFormat>
+    {
+        var panel = TFormat.Panel;
+        var bits = stackalloc int[2 * Rows];
+        var scales = stackalloc short[2 * Rows];
+        for (var r = 0; r < count; r++, block += rowBytes)
+        {
+            bits[r] = TFormat.ScaleBits(block);
+            if (panel.HasMinimum)
+                bits[Rows + r] = TFormat.MinimumBits(block);
+            if (panel.Scales == 0)
+                continue;
+            TFormat.UnpackScales(block, scales, scales + Rows);
+            for (var s = 0; s < panel.Scales; s++)
+                ((int*)(target + panel.WeightScales))[(s * Rows) + r] = scales[s];
+            for (var pair = 0; panel.HasMinimum && pair < panel.Scales / 2; pair++)
+                ((int*)(target + panel.WeightMinima))[(pair * Rows) + r] = ((int*)(scales + Rows))[pair];
+        }
+
+        for (var r = 0; r < Rows; r += 4)
+        {
+            IntegerDot.HalfToSingle(Vector128.Load(bits + r)).Store((float*)(target + panel.WeightSuperScale) + r);
+            if (panel.HasMinimum)
+                IntegerDot.HalfToSingle(Vector128.Load(bits + Rows + r)).Store((float*)(target + panel.WeightSuperMinimum) + r);
         }
     }
 
@@ -124,16 +150,5 @@ internal static unsafe class IntegerTiles
             for (var r = 0; r < rows; r++)
                 target[r] = sum.GetElement(r);
         }
-    }
-
-    // A last run of 32 codes: the transpose reads 64 bytes a row, so it works on a copy.
-    private static void Half(byte* codes, int stride, byte* target)
-    {
-        var copy = stackalloc byte[Rows * 64];
-        var turned = stackalloc byte[Rows * 64];
-        for (var r = 0; r < Rows; r++)
-            Vector256.Load(codes + (r * stride)).Store(copy + (r * 64));
-        Transpose.Rows16(copy, 64, turned);
-        new Span<byte>(turned, Rows * 32).CopyTo(new Span<byte>(target, Rows * 32));
     }
 }

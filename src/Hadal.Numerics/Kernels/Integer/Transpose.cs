@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
@@ -24,6 +25,7 @@ internal static unsafe class Transpose
     }
 
     // out j: lane i holds column 4i + j of the four rows.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Four(byte* rows, nint stride, out Vector512<int> v0, out Vector512<int> v1, out Vector512<int> v2, out Vector512<int> v3)
     {
         var r0 = Vector512.Load((int*)rows);
@@ -41,6 +43,7 @@ internal static unsafe class Transpose
     }
 
     // Lane i of a, b, c, d side by side is column 4i + j of all sixteen rows; columns of equal j are four vectors apart.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Lanes(Vector512<int> a, Vector512<int> b, Vector512<int> c, Vector512<int> d, byte* target)
     {
         var abLow = Avx512F.Shuffle4x128(a, b, 0b01_00_01_00);

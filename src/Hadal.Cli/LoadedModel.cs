@@ -3,8 +3,9 @@ using Hadal.Checkpoints.Config;
 using Hadal.Checkpoints.Tokenization;
 using Hadal.Cli.Commands;
 using Hadal.Cli.Terminals;
-using Hadal.Inference.Generation;
+using Hadal.Inference.Engine;
 using Hadal.Inference.Model;
+using Hadal.Inference.Speculation;
 using Hadal.Numerics.Threading;
 
 namespace Hadal.Cli;
@@ -60,11 +61,13 @@ internal sealed class LoadedModel : IDisposable
     /// <summary>The model's tokenizer, or null where it has none.</summary>
     public Tokenizer? TokenizerOrNull() => ModelTokenizer.OpenOrNull(Checkpoint.Path);
 
-    /// <summary>A generator on this model.</summary>
+    /// <summary>An engine on this model, for one conversation.</summary>
     /// <param name="tokenizer">For text, or null for ids alone.</param>
     /// <param name="contextTokens">Tokens of prompt and output together.</param>
     /// <param name="options">Arithmetic choices.</param>
-    public TextGenerator Generator(Tokenizer? tokenizer, int contextTokens, ForwardOptions options) => new(Model, tokenizer, Threads, contextTokens, options);
+    /// <param name="speculation">Speculative decoding, or null.</param>
+    public InferenceEngine Engine(Tokenizer? tokenizer, int contextTokens, ForwardOptions options, SpeculationOptions? speculation) => new(
+        Model, tokenizer, Threads, new EngineOptions { CacheTokens = Math.Min(contextTokens, Config.MaxPositionEmbeddings), Forward = options, Speculation = speculation, SidePart = 0 });
 
     /// <inheritdoc/>
     public void Dispose()

@@ -3,13 +3,14 @@ using Hadal.Checkpoints.Chat;
 using Hadal.Checkpoints.Tokenization;
 using Hadal.Cli.Commands;
 using Hadal.Cli.Terminals;
+using Hadal.Inference.Engine;
 using Hadal.Inference.Generation;
 using Hadal.Inference.Sampling;
 
 namespace Hadal.Cli.Chat;
 
 /// <summary>A conversation with a model: its messages so far, and how the next answer is made. The cache is kept from turn to turn.</summary>
-internal sealed class ChatSession(Terminal terminal, TextGenerator generator, Tokenizer tokenizer, ChatTemplate template, bool thinking)
+internal sealed class ChatSession(Terminal terminal, InferenceEngine engine, Tokenizer tokenizer, ChatTemplate template, bool thinking)
 {
     private const string EndOfThinking = "</think>";
 
@@ -29,7 +30,7 @@ internal sealed class ChatSession(Terminal terminal, TextGenerator generator, To
     public int? MaxNewTokens { get; set; }
 
     /// <summary>Tokens that conversation and answer may have together.</summary>
-    public int ContextTokens => generator.ContextTokens;
+    public int ContextTokens => engine.ContextTokens;
 
     /// <summary>Tokens generated in all answers.</summary>
     public int TotalTokens { get; private set; }
@@ -82,12 +83,14 @@ internal sealed class ChatSession(Terminal terminal, TextGenerator generator, To
     public void Answer(CancellationToken cancellation)
     {
         var prompt = Prompt();
+        using var progress = new ProgressLine(terminal, "reading");
         var request = new GenerationRequest
         {
             Prompt = prompt,
             MaxNewTokens = MaxNewTokens is { } most ? Math.Max(1, Math.Min(most, ContextTokens - prompt.Length)) : null,
             Sampling = Sampling with { Seed = Sampling.Seed is { } seed ? unchecked(seed + answers) : null },
             StopTokens = tokenizer.EosId is { } end ? [end] : [],
+            Progress = progress.Of(prompt.Length),
         };
         answers++;
         var text = new StringBuilder();
@@ -96,8 +99,7 @@ internal sealed class ChatSession(Terminal terminal, TextGenerator generator, To
         var ending = string.Empty;
         try
         {
-            using var progress = new ProgressLine(terminal, "reading");
-            foreach (var step in times.Measure(generator.Generate(request, progress.Of(prompt.Length), cancellation)))
+            foreach (var step in times.Measure(engine.Generate(request, cancellation)))
             {
                 progress.Dispose();
                 text.Append(step.Text);
@@ -111,12 +113,13 @@ internal sealed class ChatSession(Terminal terminal, TextGenerator generator, To
             ending = "; stopped";
         }
 
+        progress.Dispose();
         writer.EndLine();
         Keep(text.ToString());
         TotalTokens += times.Tokens;
         TotalTime += times.Rest;
-        var reused = generator.CachedPromptTokens;
-        terminal.Notice($"{times.Summary(prompt.Length - reused)}{(reused > 0 ? $", {reused} reused" : string.Empty)}; {prompt.Length + times.Tokens} of {ContextTokens} tokens{ending}");
+        var reused = times.Usage?.CachedTokens ?? 0;
+        terminal.Notice($"{times.Summary(prompt.Length)}{(reused > 0 ? $", {reused} reused" : string.Empty)}; {prompt.Length + times.Tokens} of {ContextTokens} tokens{ending}");
     }
 
     private int[] Prompt() => template.RenderTokens(tokenizer, messages, new ChatOptions { Thinking = thinking });

@@ -32,6 +32,7 @@ internal static class ChatCommand
         var template = new TemplateOptions(command);
         var sampling = new SamplingFlags(DefaultTemperature);
         sampling.AddTo(command);
+        var drafts = new DraftOptions(command);
         model.Running(command).Arithmetic(command);
         command.SetAction((result, _) =>
         {
@@ -39,8 +40,8 @@ internal static class ChatCommand
             var tokenizer = ModelTokenizer.Open(path);
             var chosen = template.Template(result, tokenizer);
             using var loaded = model.Load(path, result, terminal, config => Math.Min(result.GetValue(context) ?? DefaultContext, config.MaxPositionEmbeddings));
-            using var generator = loaded.Generator(tokenizer, result.GetValue(context) ?? DefaultContext, model.Forward(result));
-            var session = new ChatSession(terminal, generator, tokenizer, chosen, template.Thinking(result))
+            using var engine = loaded.Engine(tokenizer, result.GetValue(context) ?? DefaultContext, model.Forward(result), drafts.Read(result));
+            var session = new ChatSession(terminal, engine, tokenizer, chosen, template.Thinking(result))
             {
                 Sampling = sampling.Read(result),
                 MaxNewTokens = result.GetValue(newTokens),

@@ -5,6 +5,7 @@ using System.Text;
 using System.Text.Json.Nodes;
 using Hadal.Checkpoints.Tokenization;
 using Hadal.Cli.Terminals;
+using Hadal.Inference.Engine;
 using Hadal.Inference.Generation;
 using Hadal.Inference.Model;
 using Hadal.Inference.Sampling;
@@ -36,6 +37,7 @@ internal static class GenerateCommand
         command.Add(context);
         var sampling = new SamplingFlags(defaultTemperature: 1);
         sampling.AddTo(command);
+        var drafts = new DraftOptions(command);
         var stop = new Option<string[]>("--stop") { Description = "Text that ends the output and is not part of it; may be given several times.", HelpName = "TEXT", Arity = ArgumentArity.ZeroOrMore };
         var stopTokens = TypedOptions.TokenIds("--stop-token", "Token ids that end the output.");
         var ignoreEos = TypedOptions.Flag("--ignore-eos", "Treat the model's end-of-text tokens like any other.");
@@ -65,7 +67,7 @@ internal static class GenerateCommand
             TokenInput.Checked(ids, loaded.Config.VocabSize);
             if (needed > Math.Min(contextTokens, loaded.Config.MaxPositionEmbeddings))
                 throw new ContextOverflowException(needed, Math.Min(contextTokens, loaded.Config.MaxPositionEmbeddings));
-            using var generator = loaded.Generator(tokenizer, contextTokens, model.Forward(result));
+            using var engine = loaded.Engine(tokenizer, contextTokens, model.Forward(result), drafts.Read(result));
             var request = new GenerationRequest
             {
                 Prompt = ids,
@@ -78,9 +80,9 @@ internal static class GenerateCommand
             if (tokenizer is null && request.StopStrings.Count > 0)
                 throw new CommandException("--stop needs a tokenizer, and the model has none", "use --stop-token with ids");
             var output = new Run(terminal, tokenizer, Stopwatch.GetElapsedTime(started));
-            output.Generate(generator, request, stream: !result.GetValue(json), cancellation);
+            output.Generate(engine, request, stream: !result.GetValue(json), cancellation);
             if (result.GetValue(json))
-                terminal.Out.WriteLine(output.Json(generator, request).ToJsonString(JsonOutput.Compact));
+                terminal.Out.WriteLine(output.Json(request).ToJsonString(JsonOutput.Compact));
             if (result.GetValue(idsFlag) || (tokenizer is null && !result.GetValue(json)))
                 terminal.Out.WriteLine($"[{string.Join(", ", output.Ids)}]");
             return Task.FromResult(ExitCode.Success);
@@ -104,13 +106,13 @@ internal static class GenerateCommand
 
         public List<int> Ids { get; } = [];
 
-        public void Generate(TextGenerator generator, GenerationRequest request, bool stream, CancellationToken cancellation)
+        public void Generate(InferenceEngine engine, GenerationRequest request, bool stream, CancellationToken cancellation)
         {
             using var progress = new ProgressLine(terminal, "reading the prompt");
             var writer = new StreamingText(terminal);
             try
             {
-                foreach (var step in times.Measure(generator.Generate(request, progress.Of(request.Prompt.Count), cancellation)))
+                foreach (var step in times.Measure(engine.Generate(request with { Progress = progress.Of(request.Prompt.Count) }, cancellation)))
                 {
                     progress.Dispose();
                     if (step.Id is { } id)
@@ -130,10 +132,10 @@ internal static class GenerateCommand
             }
 
             if (stream)
-                terminal.Notice(times.Summary(request.Prompt.Count - generator.CachedPromptTokens));
+                terminal.Notice(times.Summary(request.Prompt.Count));
         }
 
-        public JsonObject Json(TextGenerator generator, GenerationRequest request)
+        public JsonObject Json(GenerationRequest request)
         {
             var json = new JsonObject
             {
@@ -154,6 +156,15 @@ internal static class GenerateCommand
                     ["tokens_per_second"] = Math.Round(times.TokensPerSecond, 3),
                 },
             };
+            if (times.Usage is { AcceptanceRate: { } rate } usage)
+            {
+                json["speculation"] = new JsonObject
+                {
+                    ["drafted_tokens"] = usage.DraftedTokens, ["accepted_tokens"] = usage.AcceptedTokens,
+                    ["acceptance_rate"] = Math.Round(rate, 4), ["accepted_length"] = Math.Round(usage.AcceptedLength!.Value, 4),
+                };
+            }
+
             if (request.Sampling.TopLogprobs is not null)
                 json["logprobs"] = logprobs;
             return json;

@@ -19,6 +19,9 @@ internal sealed class GenerationTimes
     /// <summary>Tokens per second after the first one; 0 where there is only one.</summary>
     public double TokensPerSecond => Tokens > 1 ? (Tokens - 1) / Math.Max(Rest.TotalSeconds, 1e-9) : 0;
 
+    /// <summary>What the engine counted; null before the end.</summary>
+    public GenerationUsage? Usage { get; private set; }
+
     /// <summary>Passes events on and takes the times.</summary>
     public IEnumerable<GenerationEvent> Measure(IEnumerable<GenerationEvent> events)
     {
@@ -31,13 +34,20 @@ internal sealed class GenerationTimes
             if (Tokens <= 1)
                 First = elapsed;
             Rest = elapsed - First;
+            Usage = step.Usage ?? Usage;
             yield return step;
         }
     }
 
     /// <summary>One line for a person.</summary>
-    /// <param name="promptTokens">Prompt tokens that were computed.</param>
-    public string Summary(int promptTokens) => string.Create(
-        CultureInfo.InvariantCulture,
-        $"{Tokens} token{(Tokens == 1 ? string.Empty : "s")}{(Tokens > 1 ? $", {TokensPerSecond:0.0} tokens/s" : string.Empty)}; prompt of {promptTokens} in {First.TotalSeconds:0.00} s");
+    /// <param name="promptTokens">Tokens of the prompt.</param>
+    public string Summary(int promptTokens)
+    {
+        var speed = Tokens > 1 ? string.Create(CultureInfo.InvariantCulture, $", {TokensPerSecond:0.0} tokens/s") : string.Empty;
+        var drafts = Usage is { AcceptanceRate: { } rate, AcceptedLength: { } length }
+            ? string.Create(CultureInfo.InvariantCulture, $" ({100 * rate:0}% of drafts accepted, {length:0.00} tokens a step)")
+            : string.Empty;
+        var computed = promptTokens - (Usage?.CachedTokens ?? 0);
+        return string.Create(CultureInfo.InvariantCulture, $"{Tokens} token{(Tokens == 1 ? string.Empty : "s")}{speed}{drafts}; prompt of {computed} in {First.TotalSeconds:0.00} s");
+    }
 }

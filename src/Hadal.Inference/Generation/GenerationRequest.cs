@@ -22,6 +22,21 @@ public sealed record GenerationRequest
 
     /// <summary>Whether the model's end-of-text tokens are treated like any other.</summary>
     public bool IgnoreEos { get; init; }
+
+    /// <summary>Requests of higher priority are served first, and pre-empt lower ones when memory runs out; equals in the order they came.</summary>
+    public int Priority { get; init; }
+
+    /// <summary>
+    /// Whether this is beside the conversation (a title, tags, a follow-up question): it uses what the prefix cache holds, but puts nothing there and
+    /// displaces nothing from it.
+    /// </summary>
+    public bool IsSideRequest { get; init; }
+
+    /// <summary>Ends the generation this long after it was submitted, waiting included; null for no limit.</summary>
+    public TimeSpan? TimeLimit { get; init; }
+
+    /// <summary>Told how many prompt tokens are processed, on the engine's thread.</summary>
+    public IProgress<int>? Progress { get; init; }
 }
 
 /// <summary>Why a generation ended.</summary>
@@ -32,6 +47,9 @@ public enum FinishReason
 
     /// <summary>The limit of new tokens, or the end of the context, was reached.</summary>
     Length,
+
+    /// <summary><see cref="GenerationRequest.TimeLimit"/> passed.</summary>
+    TimeLimit,
 }
 
 /// <summary>One step of a generation.</summary>
@@ -40,4 +58,34 @@ public enum FinishReason
 /// <param name="Logprob">ln p of the token, where asked for.</param>
 /// <param name="TopLogprobs">The most probable alternatives, where asked for.</param>
 /// <param name="FinishReason">Set in the last event.</param>
-public sealed record GenerationEvent(int? Id, string Text, double? Logprob = null, IReadOnlyList<TokenLogprob>? TopLogprobs = null, FinishReason? FinishReason = null);
+/// <param name="Usage">Set in the last event.</param>
+public sealed record GenerationEvent(
+    int? Id, string Text, double? Logprob = null, IReadOnlyList<TokenLogprob>? TopLogprobs = null, FinishReason? FinishReason = null, GenerationUsage? Usage = null);
+
+/// <summary>What a generation took.</summary>
+public sealed record GenerationUsage
+{
+    /// <summary>Tokens of the prompt.</summary>
+    public required int PromptTokens { get; init; }
+
+    /// <summary>Tokens of the prompt that were found in the prefix cache.</summary>
+    public required int CachedTokens { get; init; }
+
+    /// <summary>Tokens generated, a stop token included.</summary>
+    public required int GeneratedTokens { get; init; }
+
+    /// <summary>Forward passes that gave these tokens; fewer than tokens where drafts were accepted.</summary>
+    public required int Steps { get; init; }
+
+    /// <summary>Tokens drafted.</summary>
+    public int DraftedTokens { get; init; }
+
+    /// <summary>Of these, tokens that the model chose too.</summary>
+    public int AcceptedTokens { get; init; }
+
+    /// <summary>Accepted part of the drafts; null without drafts.</summary>
+    public double? AcceptanceRate => DraftedTokens == 0 ? null : (double)AcceptedTokens / DraftedTokens;
+
+    /// <summary>Tokens for each forward pass (the accepted drafts and one more); null before the first.</summary>
+    public double? AcceptedLength => Steps == 0 ? null : (double)GeneratedTokens / Steps;
+}

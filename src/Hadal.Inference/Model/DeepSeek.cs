@@ -12,7 +12,7 @@ namespace Hadal.Inference.Model;
 /// The checkpoint must outlive it.
 /// </summary>
 /// <remarks>T tokens, D hidden, V vocabulary.</remarks>
-public sealed class DeepSeek
+public sealed class DeepSeek : ILanguageModel
 {
     private readonly WeightMatrix embedding;
     private readonly TransformerLayer[] layers;

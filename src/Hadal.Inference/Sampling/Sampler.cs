@@ -2,15 +2,25 @@ using System.Numerics.Tensors;
 
 namespace Hadal.Inference.Sampling;
 
-/// <summary>Chooses one sequence's tokens from logits. Deterministic for a seed; belongs to one sequence.</summary>
+/// <summary>
+/// Chooses one sequence's tokens from logits. The choice at each position is an exponential race: token i arrives at time E_i / p_i, with E_i exponentially
+/// distributed, and the first wins; so token i is chosen with probability p_i. E_i is a hash of seed, position and i: a choice depends on the logits of its
+/// position and on nothing else, not even on how many choices were tried before. Belongs to one sequence.
+/// </summary>
+/// <remarks>
+/// Because two races with the same E and similar p mostly have the same winner, a draft model that races with the same noise guesses well, and what it
+/// guesses has no influence on the text: drafter-invariant speculative decoding, arXiv 2408.07978. <see cref="SampleAfterDraft"/> is the classical
+/// alternative, rejection sampling.
+/// </remarks>
 public sealed class Sampler
 {
     private readonly SamplingOptions options;
-    private readonly Random random;
+    private readonly KeyValuePair<int, double>[] bias;
     private readonly Dictionary<int, int> generated = [];
     private readonly HashSet<int> seen = [];
-    private readonly KeyValuePair<int, double>[] bias;
     private readonly bool penalizes;
+    private readonly ulong key;
+    private int position;
     private double[] weights = [];
     private int[] heap = [];
 
@@ -23,8 +33,8 @@ public sealed class Sampler
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
         this.options = options;
-        random = options.Seed is { } seed ? new Random(seed) : new Random();
         bias = [.. options.LogitBias];
+        key = Mix((ulong)(options.Seed ?? new Random().Next()));
         penalizes = options.RepetitionPenalty != 1 || options.FrequencyPenalty != 0 || options.PresencePenalty != 0;
         if (options.RepetitionPenalty != 1)
         {
@@ -33,26 +43,79 @@ public sealed class Sampler
         }
     }
 
+    /// <summary>What a random number is for; numbers of different purposes are independent.</summary>
+    private enum Purpose
+    {
+        Choice,
+        Draft,
+        Acceptance,
+        Residual,
+        Count,
+    }
+
     /// <summary>Chooses the next token and remembers it.</summary>
     /// <param name="logits">[V]; changed by bias and penalties.</param>
     public int Sample(Span<float> logits)
     {
-        foreach (var (id, value) in bias)
-        {
-            if ((uint)id < (uint)logits.Length)
-                logits[id] = (float)(logits[id] + value);
-        }
-
-        if (penalizes)
-            Penalize(logits);
-        var token = options.Temperature == 0 ? TensorPrimitives.IndexOfMax<float>(logits) : Draw(logits);
-        if (penalizes)
-        {
-            generated[token] = generated.GetValueOrDefault(token) + 1;
-            seen.Add(token);
-        }
-
+        var token = options.Temperature == 0 ? Best(logits) : Race(Weigh(logits), Purpose.Choice, 0);
+        Remember(token);
         return token;
+    }
+
+    /// <summary>Guesses a coming token from a draft model's logits, with the noise that <see cref="Sample"/> will use at that position. Remembers nothing.</summary>
+    /// <param name="logits">[V], the draft model's; changed by bias and penalties.</param>
+    /// <param name="ahead">Positions between the next choice and the one guessed.</param>
+    public int Guess(Span<float> logits, int ahead) => options.Temperature == 0 ? Best(logits) : Race(Weigh(logits), Purpose.Choice, ahead);
+
+    /// <summary>Draws a draft for <see cref="SampleAfterDraft"/>, with noise of its own. Remembers nothing.</summary>
+    /// <param name="logits">[V], the draft model's; changed by bias and penalties.</param>
+    /// <param name="ahead">Positions between the next choice and the one drafted.</param>
+    /// <param name="distribution">[V], receives the probabilities the draft was drawn with.</param>
+    public int Draft(Span<float> logits, int ahead, Span<double> distribution)
+    {
+        var candidates = Distribution(logits, distribution);
+        return options.Temperature == 0 ? candidates[0] : Race(candidates, Purpose.Draft, ahead);
+    }
+
+    /// <summary>
+    /// Chooses the next token given a draft of it, and remembers it: the draft d stays with probability min(1, p(d) / q(d)), else a token is drawn from
+    /// max(0, p - q) normalised. The token is distributed as p whatever q is. Leviathan et al., arXiv 2211.17192, section 2.3 and appendix A.1.
+    /// </summary>
+    /// <param name="logits">[V], the model's; changed by bias and penalties.</param>
+    /// <param name="draft">A token drawn from <paramref name="distribution"/>.</param>
+    /// <param name="distribution">[V], q.</param>
+    public int SampleAfterDraft(Span<float> logits, int draft, ReadOnlySpan<double> distribution)
+    {
+        var token = options.Temperature == 0 ? Best(logits) : AcceptOrReplace(Weigh(logits), draft, distribution);
+        Remember(token);
+        return token;
+    }
+
+    /// <summary>The probabilities that the next token is chosen with, after every option. Remembers nothing.</summary>
+    /// <param name="logits">[V]; changed by bias and penalties.</param>
+    /// <param name="probabilities">[V], overwritten.</param>
+    /// <returns>The tokens that have any, or nothing for all tokens; valid until the next call.</returns>
+    public ReadOnlySpan<int> Distribution(Span<float> logits, Span<double> probabilities)
+    {
+        if (probabilities.Length != logits.Length)
+            throw new ArgumentException($"{probabilities.Length} probabilities for {logits.Length} logits", nameof(probabilities));
+        probabilities.Clear();
+        if (options.Temperature == 0)
+        {
+            if (heap.Length == 0)
+                heap = new int[1];
+            heap[0] = Best(logits);
+            probabilities[heap[0]] = 1;
+            return heap.AsSpan(0, 1);
+        }
+
+        var candidates = Weigh(logits);
+        var total = Total(candidates);
+        foreach (var id in candidates)
+            probabilities[id] = weights[id] / total;
+        if (candidates.IsEmpty)
+            TensorPrimitives.Divide(weights.AsSpan(0, logits.Length), total, probabilities);
+        return candidates;
     }
 
     /// <summary>The log-probability of one token and of the most probable ones, from untouched logits.</summary>
@@ -88,8 +151,42 @@ public sealed class Sampler
         return (logSum, list);
     }
 
-    private void Penalize(Span<float> logits)
+    private static ulong Mix(ulong x)
     {
+        // splitmix64's finaliser (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+        x += 0x9E3779B97F4A7C15;
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+        return x ^ (x >> 31);
+    }
+
+    private static double Uniform(ulong bits) => ((bits >> 11) + 0.5) * (1.0 / (1UL << 53));
+
+    private void Remember(int token)
+    {
+        position++;
+        if (!penalizes)
+            return;
+        generated[token] = generated.GetValueOrDefault(token) + 1;
+        seen.Add(token);
+    }
+
+    private int Best(Span<float> logits)
+    {
+        Adjust(logits);
+        return TensorPrimitives.IndexOfMax<float>(logits);
+    }
+
+    private void Adjust(Span<float> logits)
+    {
+        foreach (var (id, value) in bias)
+        {
+            if ((uint)id < (uint)logits.Length)
+                logits[id] = (float)(logits[id] + value);
+        }
+
+        if (!penalizes)
+            return;
         foreach (var id in seen)
         {
             if ((uint)id < (uint)logits.Length && options.RepetitionPenalty != 1)
@@ -100,41 +197,76 @@ public sealed class Sampler
             logits[id] = (float)(logits[id] - (count * options.FrequencyPenalty) - options.PresencePenalty);
     }
 
-    private int Draw(ReadOnlySpan<float> logits)
+    // Puts exp((logit - max) / temperature) into weights; gives the tokens that the options leave, or nothing when they leave all.
+    private ReadOnlySpan<int> Weigh(Span<float> logits)
     {
-        if (weights.Length < logits.Length)
+        Adjust(logits);
+        if (weights.Length != logits.Length)
             weights = new double[logits.Length];
-        var w = weights.AsSpan(0, logits.Length);
+        var w = weights.AsSpan();
         double max = TensorPrimitives.Max(logits);
-        double total = 0;
         for (var i = 0; i < w.Length; i++)
-        {
-            w[i] = Math.Exp((logits[i] - max) / options.Temperature);
-            total += w[i];
-        }
-
+            w[i] = (logits[i] - max) / options.Temperature;
+        TensorPrimitives.Exp(w, w);
         var restricted = (options.TopK > 0 && options.TopK < w.Length) || options.TopP < 1 || options.MinP > 0;
-        return restricted ? DrawRestricted(w, total) : DrawInOrder(w, total * random.NextDouble());
+        return restricted ? Restrict(w) : default;
     }
 
-    private static int DrawInOrder(ReadOnlySpan<double> w, double target)
+    private double Total(ReadOnlySpan<int> candidates)
     {
-        var last = 0;
-        for (var i = 0; i < w.Length; i++)
+        if (candidates.IsEmpty)
+            return TensorPrimitives.Sum<double>(weights);
+        double total = 0;
+        foreach (var id in candidates)
+            total += weights[id];
+        return total;
+    }
+
+    private ulong Stream(Purpose purpose, int ahead) => Mix(key + (((ulong)(position + ahead) * (ulong)Purpose.Count) + (ulong)purpose));
+
+    private int Race(ReadOnlySpan<int> candidates, Purpose purpose, int ahead)
+    {
+        var stream = Stream(purpose, ahead);
+        var earliest = double.PositiveInfinity;
+        var winner = 0;
+        var count = candidates.IsEmpty ? weights.Length : candidates.Length;
+        for (var i = 0; i < count; i++)
         {
-            if (w[i] == 0)
+            var id = candidates.IsEmpty ? i : candidates[i];
+            var weight = weights[id];
+            var u = Uniform(Mix(stream + (ulong)id));
+
+            // -ln u is at least 1 - u, so most tokens of a large vocabulary need no logarithm.
+            if (1 - u >= earliest * weight)
                 continue;
-            last = i;
-            target -= w[i];
-            if (target < 0)
-                break;
+            var time = -Math.Log(u) / weight;
+            if (time < earliest)
+                (earliest, winner) = (time, id);
         }
 
-        return last;
+        return winner;
+    }
+
+    private int AcceptOrReplace(ReadOnlySpan<int> candidates, int draft, ReadOnlySpan<double> distribution)
+    {
+        if (distribution.Length != weights.Length)
+            throw new ArgumentException($"{distribution.Length} probabilities for {weights.Length} logits", nameof(distribution));
+        var total = Total(candidates);
+        var isCandidate = candidates.IsEmpty || candidates.Contains(draft);
+        if (isCandidate && Uniform(Stream(Purpose.Acceptance, 0)) * distribution[draft] < weights[draft] / total)
+            return draft;
+        var count = candidates.IsEmpty ? weights.Length : candidates.Length;
+        for (var i = 0; i < count; i++)
+        {
+            var id = candidates.IsEmpty ? i : candidates[i];
+            weights[id] = Math.Max(0, (weights[id] / total) - distribution[id]);
+        }
+
+        return Race(candidates, Purpose.Residual, 0);
     }
 
     // Takes tokens from a heap, most probable first, until the options are satisfied: no full sort of a large vocabulary.
-    private int DrawRestricted(ReadOnlySpan<double> w, double total)
+    private ReadOnlySpan<int> Restrict(ReadOnlySpan<double> w)
     {
         if (heap.Length < w.Length)
             heap = new int[w.Length];
@@ -147,15 +279,18 @@ public sealed class Sampler
         // Popped tokens gather at the end of the heap's memory, in falling order from its end.
         var limit = options.TopK > 0 ? Math.Min(options.TopK, w.Length) : w.Length;
         var best = w[nodes[0]];
-        double kept = 0, keptByTopK = 0;
+        double total = 0, kept = 0;
         var count = 0;
 
         // Top-p counts probabilities among what top-k leaves, so top-k's sum has to be known first.
         if (limit < w.Length)
         {
             while (count < limit)
-                keptByTopK += w[Pop(nodes, count++, w)];
-            total = keptByTopK;
+                total += w[Pop(nodes, count++, w)];
+        }
+        else
+        {
+            total = TensorPrimitives.Sum(w);
         }
 
         var taken = 0;
@@ -170,15 +305,7 @@ public sealed class Sampler
                 break;
         }
 
-        var target = kept * random.NextDouble();
-        for (var i = 0; i < taken; i++)
-        {
-            target -= w[nodes[^(i + 1)]];
-            if (target < 0)
-                return nodes[^(i + 1)];
-        }
-
-        return nodes[^taken];
+        return nodes[^taken..];
     }
 
     private static int Pop(Span<int> nodes, int popped, ReadOnlySpan<double> w)

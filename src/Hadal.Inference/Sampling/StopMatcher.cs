@@ -39,7 +39,9 @@ public sealed class StopMatcher
             return text[..start];
         }
 
-        var keep = stops.Max(s => OverlapLength(text, s));
+        var keep = 0;
+        foreach (var stop in stops)
+            keep = Math.Max(keep, OverlapLength(text, stop));
         held.Clear();
         held.Append(text, text.Length - keep, keep);
         return text[..^keep];

@@ -40,6 +40,21 @@ public sealed class GenerateTests(DemoFolder demo) : IClassFixture<DemoFolder>
         Assert.Equal(one.Out, two.Out);
     }
 
+    [Theory]
+    [InlineData("mtp")]
+    [InlineData("lookup")]
+    public async Task DraftsChangeNoTokenAndAreReported(string source)
+    {
+        string[] args = ["generate", "--model", demo.Path, "--prompt", "The deep sea, the deep sea", "--max-new-tokens", "24", "--seed", "5", "--temperature", "0.3", "--ignore-eos", "--json"];
+        var plain = JsonNode.Parse((await CommandLineRun.Hadal(args)).AssertSucceeded().Out)!;
+        Assert.Null(plain["speculation"]);
+        var drafted = JsonNode.Parse((await CommandLineRun.Hadal([.. args, "--draft", "3", "--draft-from", source])).AssertSucceeded().Out)!;
+        Assert.Equal(plain["ids"]!.ToJsonString(), drafted["ids"]!.ToJsonString());
+        var speculation = drafted["speculation"]!;
+        Assert.True((int)speculation["drafted_tokens"]! >= (int)speculation["accepted_tokens"]!);
+        Assert.InRange((double)speculation["accepted_length"]!, 1, 4);
+    }
+
     [Fact]
     public async Task TheJsonObjectIsOneLineWithEverything()
     {

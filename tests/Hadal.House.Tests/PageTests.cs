@@ -76,6 +76,10 @@ public sealed partial class PageTests : IDisposable
     }
 
     [Fact]
+    public void TheSampleOfReadmeIsTheOneThatIsBuiltAndRun() =>
+        Assert.Contains($"```csharp\n{Repository.Read("samples/Hadal.Samples.Chat/Program.cs")}```", Repository.Read("README.md"));
+
+    [Fact]
     public void EveryPathThatAPageNamesExists()
     {
         var wrong =

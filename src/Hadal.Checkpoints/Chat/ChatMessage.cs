@@ -22,6 +22,12 @@ public enum ChatRole
 /// <param name="Id">What the answer refers to. No DeepSeek template writes it.</param>
 public sealed record ChatToolCall(string Name, string Arguments, string? Id = null);
 
+/// <summary>A function that a model may call.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Description">What it does, for the model to read.</param>
+/// <param name="Parameters">JSON Schema of its arguments; written into the prompt as it stands.</param>
+public sealed record ChatTool(string Name, string Description, string Parameters);
+
 /// <summary>One message of a conversation, in the terms of OpenAI's and DeepSeek's chat API.</summary>
 /// <param name="Role">Who says it.</param>
 /// <param name="Content">What is said; null where an assistant only calls tools.</param>

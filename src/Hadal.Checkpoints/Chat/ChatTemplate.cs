@@ -12,6 +12,9 @@ public sealed record ChatOptions
     /// <summary>DeepSeek V3.1: whether the model thinks before it answers. The other templates have no choice of it.</summary>
     public bool Thinking { get; init; }
 
+    /// <summary>Functions the model may call; described after the system prompt. DeepSeek LLM's template knows no tools.</summary>
+    public IReadOnlyList<ChatTool> Tools { get; init; } = [];
+
     /// <summary>
     /// Whether control tokens spelled inside messages become those tokens, as Hugging Face's <c>apply_chat_template</c> has it. By default they
     /// stay text, so that no message can forge another.
@@ -99,6 +102,28 @@ public abstract class ChatTemplate
     {
         var system = messages.Where(m => m.Role == ChatRole.System).Select(m => m.Content ?? "").ToList();
         return joined ? string.Join("\n\n", system) : system.LastOrDefault("");
+    }
+
+    /// <summary>
+    /// The functions that may be called, and the form of a call. The words are those of DeepSeek-V3.1's model card ("ToolCall"), which it was trained with;
+    /// DeepSeek has published none for the models before, which get them with their own form of a call.
+    /// </summary>
+    private protected static void WriteTools(IReadOnlyList<ChatTool> tools, bool asMarkdown, PromptParts prompt)
+    {
+        if (tools.Count == 0)
+            return;
+        prompt.Text("\n\n## Tools\nYou have access to the following tools:\n\n");
+        foreach (var tool in tools)
+            prompt.Text($"### {tool.Name}\nDescription: {tool.Description}\n\nParameters: {tool.Parameters}\n\n");
+        prompt.Text("IMPORTANT: ALWAYS adhere to this exact format for tool use:\n").Token(CallsBegin, CallBegin);
+        if (asMarkdown)
+            prompt.Text("function").Token(Separator).Text("tool_call_name\n```json\ntool_call_arguments\n```");
+        else
+            prompt.Text("tool_call_name").Token(Separator).Text("tool_call_arguments");
+        prompt.Token(CallEnd).Text("{additional_tool_calls}").Token(CallsEnd).Text(
+            "\n\nWhere:\n- `tool_call_name` must be an exact match to one of the available tools\n"
+            + "- `tool_call_arguments` must be valid JSON that strictly follows the tool's Parameters Schema\n"
+            + (asMarkdown ? "- For multiple tool calls, chain them with a newline between them" : "- For multiple tool calls, chain them directly without separators or spaces"));
     }
 
     private List<(string Text, bool IsToken)> Parts(IReadOnlyList<ChatMessage> messages, ChatOptions options)

@@ -35,6 +35,7 @@ internal sealed class TaggedChatTemplate(string name, TaggedFeatures features) :
     {
         var (called, inOutputs, outputsBegun) = (false, false, false);
         prompt.Token(Bos).Text(SystemPrompt(messages, features.JoinsSystem));
+        WriteTools(options.Tools, asMarkdown: true, prompt);
         foreach (var message in messages)
         {
             switch (message.Role)

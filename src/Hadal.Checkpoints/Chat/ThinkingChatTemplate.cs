@@ -15,6 +15,7 @@ internal sealed class ThinkingChatTemplate(string name, bool terminus) : ChatTem
         var (afterUser, inOutputs) = (false, false);
         var onlySystem = terminus && messages.Any(m => m.Role == ChatRole.System);
         prompt.Token(Bos).Text(SystemPrompt(messages, joined: true));
+        WriteTools(options.Tools, asMarkdown: false, prompt);
         foreach (var message in messages)
         {
             switch (message.Role)

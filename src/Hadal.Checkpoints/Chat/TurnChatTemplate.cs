@@ -13,6 +13,7 @@ internal sealed class TurnChatTemplate(string name, bool stripsReasoning) : Chat
     {
         var (afterUser, inOutputs, outputsBegun) = (false, false, false);
         prompt.Token(Bos).Text(SystemPrompt(messages, joined: true));
+        WriteTools(options.Tools, asMarkdown: true, prompt);
         foreach (var message in messages)
         {
             var content = stripsReasoning && message.Role == ChatRole.Assistant && !message.Prefix ? TaggedChatTemplate.AfterThinking(message.Content) : message.Content;

@@ -84,6 +84,20 @@ public sealed class Tokenizer
     public static Tokenizer FromTokenizerJson(string path) =>
         TokenizerJsonReader.Read(Directory.Exists(path) ? Path.Combine(path, "tokenizer.json") : path);
 
+    /// <summary>Reads the tokenizer of a model folder, a .gguf file or a tokenizer.json; null where the model has none.</summary>
+    /// <exception cref="IOException">There is nothing there.</exception>
+    /// <exception cref="InvalidDataException">It is damaged or not supported.</exception>
+    public static Tokenizer? OfModel(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        if (Directory.Exists(path))
+            return File.Exists(Path.Combine(path, "tokenizer.json")) ? FromTokenizerJson(path) : null;
+        if (path.EndsWith(".json", StringComparison.OrdinalIgnoreCase))
+            return FromTokenizerJson(path);
+        using var gguf = GgufFile.Open(path);
+        return gguf.Metadata.GetString("tokenizer.ggml.model") is null or "none" or "no_vocab" ? null : FromGguf(gguf.Metadata);
+    }
+
     /// <summary>
     /// Reads the tokenizer inside a GGUF file: <c>tokenizer.ggml.model</c> gpt2, <c>tokenizer.ggml.pre</c> deepseek-v3, deepseek-llm or
     /// deepseek-coder. Tokens of type control are special ones; where the file does not say, a prompt does not begin with a token.

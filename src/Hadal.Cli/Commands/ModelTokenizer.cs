@@ -1,4 +1,3 @@
-using Hadal.Checkpoints.Gguf;
 using Hadal.Checkpoints.Tokenization;
 
 namespace Hadal.Cli.Commands;
@@ -6,9 +5,6 @@ namespace Hadal.Cli.Commands;
 /// <summary>A model's tokenizer alone: no config.json and no weights are needed for it.</summary>
 internal static class ModelTokenizer
 {
-    private const string FileName = "tokenizer.json";
-    private const string GgufKey = "tokenizer.ggml.model";
-
     /// <summary>Opens the tokenizer of a folder, a .gguf file or a tokenizer.json.</summary>
     /// <exception cref="CommandException">There is none.</exception>
     /// <exception cref="InvalidDataException">It is damaged or not supported.</exception>
@@ -21,13 +17,5 @@ internal static class ModelTokenizer
 
     /// <summary>Opens the tokenizer of a model, or gives null where the model has none.</summary>
     /// <exception cref="InvalidDataException">It is damaged or not supported.</exception>
-    public static Tokenizer? OpenOrNull(string model)
-    {
-        if (Directory.Exists(model))
-            return File.Exists(Path.Combine(model, FileName)) ? Tokenizer.FromTokenizerJson(model) : null;
-        if (model.EndsWith(".json", StringComparison.OrdinalIgnoreCase))
-            return Tokenizer.FromTokenizerJson(model);
-        using var gguf = GgufFile.Open(model);
-        return gguf.Metadata.GetString(GgufKey) is null or "none" or "no_vocab" ? null : Tokenizer.FromGguf(gguf.Metadata);
-    }
+    public static Tokenizer? OpenOrNull(string model) => Tokenizer.OfModel(model);
 }

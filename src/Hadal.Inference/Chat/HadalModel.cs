@@ -1,0 +1,95 @@
+using Hadal.Checkpoints;
+using Hadal.Checkpoints.Chat;
+using Hadal.Checkpoints.Tokenization;
+using Hadal.Inference.Engine;
+using Hadal.Inference.Model;
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Inference.Chat;
+
+/// <summary>How to load a model.</summary>
+public sealed record HadalModelOptions
+{
+    /// <summary>Threads to compute with; null for one per processor. No influence on results.</summary>
+    public int? Threads { get; init; }
+
+    /// <summary>Memory, batching, speculation, arithmetic.</summary>
+    public EngineOptions Engine { get; init; } = new();
+
+    /// <summary>Name of the chat template; null for the model's own. See <see cref="ChatTemplates.All"/>.</summary>
+    public string? ChatTemplate { get; init; }
+}
+
+/// <summary>
+/// A model ready to serve: files mapped (weights are never copied), tokenizer, chat template, engine. Any number of chat clients share one. Safe for use
+/// from several threads.
+/// </summary>
+public sealed class HadalModel : IDisposable
+{
+    private readonly KernelThreads threads;
+
+    private HadalModel(Checkpoint checkpoint, Tokenizer tokenizer, ChatTemplate template, HadalModelOptions options)
+    {
+        Checkpoint = checkpoint;
+        Tokenizer = tokenizer;
+        Template = template;
+        var model = new DeepSeek(checkpoint);
+        threads = new KernelThreads(options.Threads);
+        try
+        {
+            Engine = new InferenceEngine(model, tokenizer, threads, options.Engine);
+        }
+        catch
+        {
+            threads.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The files.</summary>
+    public Checkpoint Checkpoint { get; }
+
+    /// <summary>Text to ids and back.</summary>
+    public Tokenizer Tokenizer { get; }
+
+    /// <summary>The prompt format.</summary>
+    public ChatTemplate Template { get; }
+
+    /// <summary>What generates.</summary>
+    public InferenceEngine Engine { get; }
+
+    /// <summary>Opens a model folder or a .gguf file.</summary>
+    /// <param name="path">The folder or file.</param>
+    /// <param name="options">How; null for the defaults.</param>
+    /// <exception cref="IOException">It is not there or cannot be opened.</exception>
+    /// <exception cref="InvalidDataException">A file is damaged or not supported, or the model has no tokenizer or no known chat template.</exception>
+    /// <exception cref="InsufficientMemoryException">Weights and cache do not fit this machine.</exception>
+    public static HadalModel Load(string path, HadalModelOptions? options = null)
+    {
+        options ??= new HadalModelOptions();
+        var tokenizer = Tokenizer.OfModel(path) ?? throw new InvalidDataException($"{path}: expected a tokenizer, found none");
+        var template = ChatTemplates.Choose(tokenizer, options.ChatTemplate);
+        var checkpoint = Checkpoint.Open(path);
+        try
+        {
+            MemoryPlan.For(checkpoint, options.Engine.CacheTokens).Check();
+            return new HadalModel(checkpoint, tokenizer, template, options);
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>A client on this model; the model must outlive it.</summary>
+    public HadalChatClient CreateChatClient() => new(Engine, Tokenizer, Template, System.IO.Path.GetFileName(System.IO.Path.TrimEndingDirectorySeparator(Checkpoint.Path)));
+
+    /// <summary>Stops the engine and unmaps the files.</summary>
+    public void Dispose()
+    {
+        Engine.Dispose();
+        threads.Dispose();
+        Checkpoint.Dispose();
+    }
+}

@@ -82,7 +82,8 @@ public static unsafe class IntegerMatMul
             throw new ArgumentException($"{weight.Format} has no integer products");
     }
 
-    // From here on a panel that is unpacked once pays: measured, see docs/PERFORMANCE.md.
+    // Unpacking a panel costs as much as some tokens of row products, so a few tokens go row by row. Where exactly it turns is not measured yet;
+    // both ways give the same bits.
     private static bool UsesTiles(IntegerPanel panel, int tokens) => tokens >= TileThreshold && TileKernels.Find(panel, IntegerPanel.MaxTokens) != null;
 
     private struct ReferenceAction : IIntegerAction

@@ -100,7 +100,8 @@ internal sealed class LatentAttention : IAttention
             var heads = heads_THU.Slice(segment.Start * h * u, segment.Count * h * u);
             if (context.Options.Attention == AttentionForm.Absorb)
             {
-                AttentionKernel.Absorbed(shape, query, up, cache, first, heads, segment.Count, context.Threads);
+                var workspace = scratch.Take(Slot.Workspace, AttentionKernel.AbsorbedWorkspace(shape, first, segment.Count));
+                AttentionKernel.Absorbed(shape, query, up, cache, first, heads, segment.Count, workspace, context.Threads);
             }
             else
             {

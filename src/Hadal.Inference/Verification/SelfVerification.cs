@@ -79,7 +79,7 @@ public sealed class SelfVerification
 
     private static float[] Logits(DeepSeek model, int[] prompt, int chunk, KernelThreads threads, ForwardOptions options)
     {
-        using var pool = new CachePool(model.Config, prompt.Length);
+        using var pool = new CachePool(model.Config, prompt.Length, format: options.Cache);
         using var cache = new SequenceCache(pool);
         var context = new ForwardContext(threads, options);
         var batch = new ForwardBatch();

@@ -91,6 +91,9 @@ public sealed class ForwardContext
     public IForwardProbe? Probe { get; }
 
     internal ForwardScratch Scratch { get; } = new();
+
+    /// <summary>Time spent in attention kernels, the projections around them not counted, in ticks of <see cref="System.Diagnostics.Stopwatch"/>.</summary>
+    internal long AttentionTicks { get; set; }
 }
 
 /// <summary>Sees intermediate results of a forward pass, for verification. Called on the thread of the pass; spans are valid during the call only.</summary>

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Hadal.Numerics.Kernels;
 
 namespace Hadal.Inference.Model;
@@ -59,9 +60,11 @@ internal sealed class GroupedQueryAttention : IAttention
             var first = segment.First;
             for (var i = 0; i < segment.Count; i++)
                 cache.Write(first + i, key_TGA.Slice((segment.Start + i) * keyWidth, keyWidth), value_TGA.Slice((segment.Start + i) * keyWidth, keyWidth));
+            var start = Stopwatch.GetTimestamp();
             AttentionKernel.GroupedQuery(
                 query_THA.Slice(segment.Start * queryWidth, segment.Count * queryWidth), heads, keyValueHeads, headDim, scale, cache, first,
                 heads_THA.Slice(segment.Start * queryWidth, segment.Count * queryWidth), segment.Count, context.Threads);
+            context.AttentionTicks += Stopwatch.GetTimestamp() - start;
         }
 
         this.output.Apply(heads_THA, output, tokens, context);

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Hadal.Numerics.Formats;
 using Hadal.Numerics.Kernels;
 
@@ -99,6 +100,7 @@ internal sealed class LatentAttention : IAttention
                 cache.Write(position + i, row_TCR.Slice((segment.Start + i) * (c + r), c + r));
             var query = query_THNR.Slice(segment.Start * h * (n + r), segment.Count * h * (n + r));
             var heads = heads_THU.Slice(segment.Start * h * u, segment.Count * h * u);
+            var start = Stopwatch.GetTimestamp();
             if (context.Options.Attention == AttentionForm.Absorb)
             {
                 var workspace = scratch.Take(Slot.Workspace, AttentionKernel.AbsorbedWorkspace(shape, position, segment.Count));
@@ -110,6 +112,8 @@ internal sealed class LatentAttention : IAttention
                 var quantized = context.Options.Activations == ActivationPrecision.Fp8 ? upScales : null;
                 AttentionKernel.Naive(shape, query, up, quantized, cache, position, heads, segment.Count, context.Threads);
             }
+
+            context.AttentionTicks += Stopwatch.GetTimestamp() - start;
         }
 
         this.output.Apply(heads_THU, output, tokens, context);

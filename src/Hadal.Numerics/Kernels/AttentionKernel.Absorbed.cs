@@ -22,7 +22,7 @@ public static unsafe partial class AttentionKernel
         public float* Scratch(int worker, long values) => JobScratch(threads, worker, values);
 
         /// <summary>Memory of <see cref="Attend"/>.</summary>
-        public long AttendValues(int headGroup) => (long)RunningSoftmax.ChunkRows * (headGroup + (cache.Format == CacheFormat.F32 ? 0 : cache.Width));
+        public long AttendValues(int headGroup) => (long)RunningSoftmax.ChunkRows * (headGroup + cache.Width);
 
         /// <summary>One head's queries, carried into the latent space, with their rotary parts and zeros behind.</summary>
         public void Absorb(int head, int t0, int count, float* q_TW, int stride, int worker)
@@ -49,15 +49,11 @@ public static unsafe partial class AttentionKernel
             {
                 var rows = Math.Min(RunningSoftmax.ChunkRows, end - l);
                 var chunk = new CacheChunk(cache, l, rows, 0, cache.Width, panel);
-                var next = l + (2 * RunningSoftmax.ChunkRows) <= end ? l + RunningSoftmax.ChunkRows : -1;
                 for (var t = 0; t < count; t++)
                 {
                     var visible = Math.Min(rows, Length(t0, t) + 1 - l);
-                    if (visible <= 0)
-                        continue;
-                    RunningSoftmax.Add(
-                        q_TGW + ((long)t * qStride), heads, shape.Scale, chunk, chunk, shape.C, visible, next, scratch, state_TGS + ((long)t * stateStride));
-                    next = -1;
+                    if (visible > 0)
+                        RunningSoftmax.Add(q_TGW + ((long)t * qStride), heads, shape.Scale, chunk, chunk, shape.C, visible, scratch, state_TGS + ((long)t * stateStride));
                 }
             }
         }

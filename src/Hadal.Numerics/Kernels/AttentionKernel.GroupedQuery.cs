@@ -41,14 +41,14 @@ public static unsafe partial class AttentionKernel
                     if (visible >= rows)
                     {
                         // Every token of the tile sees the whole chunk: all their heads share its rows.
-                        RunningSoftmax.Add(q_THA, count * shared, scale, keys, values, headDim, rows, -1, scores, state_TH);
+                        RunningSoftmax.Add(q_THA, count * shared, scale, keys, values, headDim, rows, scores, state_TH);
                         continue;
                     }
 
                     for (var t = Math.Max(0, 1 - visible); t < count; t++)
                     {
                         RunningSoftmax.Add(
-                            q_THA + ((long)t * shared * width), shared, scale, keys, values, headDim, Math.Min(rows, visible + t), -1, scores, state_TH + ((long)t * shared * stateWidth));
+                            q_THA + ((long)t * shared * width), shared, scale, keys, values, headDim, Math.Min(rows, visible + t), scores, state_TH + ((long)t * shared * stateWidth));
                     }
                 }
 

@@ -25,14 +25,9 @@ public static unsafe partial class AttentionKernel
                 for (var first = 0; first < length; first += RunningSoftmax.ChunkRows)
                 {
                     var chunk = new CacheChunk(cache, first, Math.Min(RunningSoftmax.ChunkRows, length - first), 0, c + r, panel);
-                    for (var l = 0; l < chunk.Count; l += chunk.RunRows)
-                    {
-                        var rows = Math.Min(chunk.RunRows, chunk.Count - l);
-                        long row = first + l;
-                        Expand(head, chunk.Row(l), rows, chunk.Stride, key_LN + (row * n), value_LU + (row * u), codes, worker);
-                        for (var i = 0; i < rows; i++)
-                            new ReadOnlySpan<float>(chunk.Row(l + i) + c, r).CopyTo(new Span<float>(rope_LR + ((row + i) * r), r));
-                    }
+                    Expand(head, chunk.Rows, chunk.Count, chunk.Width, key_LN + ((long)first * n), value_LU + ((long)first * u), codes, worker);
+                    for (var l = 0; l < chunk.Count; l++)
+                        new ReadOnlySpan<float>(chunk.Rows + ((long)l * chunk.Width) + c, r).CopyTo(new Span<float>(rope_LR + ((long)(first + l) * r), r));
                 }
 
                 for (var t = 0; t < tokens; t++)

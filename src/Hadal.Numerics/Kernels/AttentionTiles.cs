@@ -14,23 +14,22 @@ internal static unsafe class AttentionTiles
     /// <summary>scores[g, l] = q[g] . row[l].</summary>
     /// <param name="q">[G, W].</param>
     /// <param name="heads">G.</param>
-    /// <param name="rows">[L, W], rows <paramref name="rowStride"/> apart.</param>
-    /// <param name="rowStride">Values from one row to the next.</param>
-    /// <param name="count">L.</param>
+    /// <param name="rows">[L, W].</param>
     /// <param name="width">W.</param>
+    /// <param name="count">L.</param>
     /// <param name="scores">[G, L], heads <paramref name="scoreStride"/> apart.</param>
     /// <param name="scoreStride">Values from one head's scores to the next.</param>
-    public static void Scores(float* q, int heads, float* rows, int rowStride, int count, int width, float* scores, int scoreStride)
+    public static void Scores(float* q, int heads, float* rows, int width, int count, float* scores, int scoreStride)
     {
         var tile = stackalloc float[16];
         for (var l = 0; l < count; l += 4)
         {
             // Rows beyond the end are the last one again, and their scores are dropped.
             var last = count - l - 1;
-            var r0 = rows + ((long)l * rowStride);
-            var r1 = r0 + ((long)Math.Min(1, last) * rowStride);
-            var r2 = r0 + ((long)Math.Min(2, last) * rowStride);
-            var r3 = r0 + ((long)Math.Min(3, last) * rowStride);
+            var r0 = rows + ((long)l * width);
+            var r1 = r0 + ((long)Math.Min(1, last) * width);
+            var r2 = r0 + ((long)Math.Min(2, last) * width);
+            var r3 = r0 + ((long)Math.Min(3, last) * width);
             var g = 0;
             for (; g <= heads - 4; g += 4)
             {

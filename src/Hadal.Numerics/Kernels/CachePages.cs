@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics.X86;
 
 namespace Hadal.Numerics.Kernels;
 
@@ -81,24 +80,8 @@ public readonly unsafe struct CachePages
     internal byte* Row(int row) =>
         layer + ((((long)pages[row >> pageShift] << pageShift) + (row & (PageTokens - 1))) * rowBytes);
 
-    /// <summary>Whether these values of a row can be read as they lie: float32, and whole vectors.</summary>
-    internal bool InPlace(int count) => Format == CacheFormat.F32 && count % 16 == 0;
-
     /// <summary>Decodes values [start, start + count) of a row, and zeros up to the next multiple of 16.</summary>
     internal void Decode(int row, int start, int count, float* target) => CacheRow.Decode(Format, Row(row), Width, start, count, target);
-
-    /// <summary>Asks for values of consecutive rows of one page that are going to be read soon.</summary>
-    internal void Prefetch(int row, int rows, int start, int count)
-    {
-        if (!Sse.IsSupported)
-            return;
-        var (from, bytes) = CacheRow.Place(Format, Width, start, count);
-        for (var p = Row(row) + from; rows > 0; rows--, p += rowBytes)
-        {
-            for (var at = 0; at < bytes; at += 64)
-                Sse.Prefetch1(p + at);
-        }
-    }
 
     private void CheckRow(int row)
     {

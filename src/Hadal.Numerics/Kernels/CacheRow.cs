@@ -66,22 +66,35 @@ public static unsafe class CacheRow
     /// <summary>Values [start, start + count) of a row; what lies between count and the next multiple of 16 in <paramref name="target"/> becomes 0.</summary>
     internal static void Decode(CacheFormat format, byte* row, int width, int start, int count, float* target)
     {
-        var k = 0;
+        // Sixteen at once; of Q8 where they share a scale.
         var codes = (sbyte*)row + (Groups(width) * sizeof(float));
-
-        // Sixteen at once where they share a scale.
-        if (format != CacheFormat.Q8 || start % 16 == 0)
+        var scales = (float*)row;
+        var vectors = format == CacheFormat.Q8 && start % 16 != 0 ? 0 : count / 16 * 16;
+        var k = 0;
+        switch (format)
         {
-            for (; k <= count - 16; k += 16)
-            {
-                var values = format switch
+            case CacheFormat.F32:
+                for (; k < vectors; k += 16)
+                    Vector512.Load((float*)row + start + k).Store(target + k);
+                break;
+            case CacheFormat.BF16:
+                for (; k < vectors; k += 16)
+                    BF16.Load16(row + ((start + k) * sizeof(ushort))).Store(target + k);
+                break;
+            default:
+                for (; k <= vectors - Group && (start + k) % Group == 0; k += Group)
                 {
-                    CacheFormat.F32 => Vector512.Load((float*)row + start + k),
-                    CacheFormat.BF16 => BF16.Load16(row + ((start + k) * sizeof(ushort))),
-                    _ => Load16(codes + start + k) * Vector512.Create(((float*)row)[(start + k) / Group]),
-                };
-                values.Store(target + k);
-            }
+                    var scale = Vector512.Create(scales[(start + k) / Group]);
+                    var group = codes + start + k;
+                    (Load16(group) * scale).Store(target + k);
+                    (Load16(group + 16) * scale).Store(target + k + 16);
+                    (Load16(group + 32) * scale).Store(target + k + 32);
+                    (Load16(group + 48) * scale).Store(target + k + 48);
+                }
+
+                for (; k < vectors; k += 16)
+                    (Load16(codes + start + k) * Vector512.Create(scales[(start + k) / Group])).Store(target + k);
+                break;
         }
 
         for (; k < count; k++)
@@ -90,21 +103,13 @@ public static unsafe class CacheRow
             {
                 CacheFormat.F32 => ((float*)row)[start + k],
                 CacheFormat.BF16 => BF16.ToSingle(((ushort*)row)[start + k]),
-                _ => codes[start + k] * ((float*)row)[(start + k) / Group],
+                _ => codes[start + k] * scales[(start + k) / Group],
             };
         }
 
         for (; k % 16 != 0; k++)
             target[k] = 0;
     }
-
-    /// <summary>Where values [start, start + count) lie in a row, without the scales of Q8.</summary>
-    internal static (int From, int Bytes) Place(CacheFormat format, int width, int start, int count) => format switch
-    {
-        CacheFormat.F32 => (start * sizeof(float), count * sizeof(float)),
-        CacheFormat.BF16 => (start * sizeof(ushort), count * sizeof(ushort)),
-        _ => ((Groups(width) * sizeof(float)) + start, count),
-    };
 
     private static int Groups(int width) => (width + Group - 1) / Group;
 

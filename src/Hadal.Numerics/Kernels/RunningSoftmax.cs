@@ -17,9 +17,6 @@ internal static unsafe class RunningSoftmax
 
     public const int SpanRows = 16 * ChunkRows;
 
-    // Rows scored between two requests for rows of the next chunk.
-    private const int PrefetchRows = 8;
-
     /// <summary>Spans that <paramref name="length"/> rows touch.</summary>
     public static int Spans(int length) => (int)(((long)length + SpanRows - 1) / SpanRows);
 
@@ -42,19 +39,11 @@ internal static unsafe class RunningSoftmax
     /// <param name="values">Values.</param>
     /// <param name="valueWidth">V.</param>
     /// <param name="count">Rows, at least one.</param>
-    /// <param name="next">First row of the chunk that comes next, to be asked for meanwhile; -1 for none.</param>
     /// <param name="scores">Memory for G * <see cref="ChunkRows"/> values.</param>
     /// <param name="states">[G, S].</param>
-    public static void Add(float* q, int heads, float scale, in CacheChunk keys, in CacheChunk values, int valueWidth, int count, int next, float* scores, float* states)
+    public static void Add(float* q, int heads, float scale, in CacheChunk keys, in CacheChunk values, int valueWidth, int count, float* scores, float* states)
     {
-        var step = Math.Min(keys.RunRows, next < 0 ? ChunkRows : PrefetchRows);
-        for (var l = 0; l < count; l += step)
-        {
-            if (next >= 0)
-                keys.Prefetch(next + l, step);
-            AttentionTiles.Scores(q, heads, keys.Row(l), keys.Stride, Math.Min(step, count - l), keys.Width, scores + l, ChunkRows);
-        }
-
+        AttentionTiles.Scores(q, heads, keys.Rows, keys.Width, count, scores, ChunkRows);
         var stateWidth = StateWidth(valueWidth);
         for (var g = 0; g < heads; g++)
         {
@@ -77,8 +66,7 @@ internal static unsafe class RunningSoftmax
             sum += Softmax.Sum(weights);
         }
 
-        for (var l = 0; l < count; l += values.RunRows)
-            AttentionTiles.AddValues(scores + l, ChunkRows, heads, values.Row(l), values.Stride, Math.Min(values.RunRows, count - l), Padded(valueWidth), states, stateWidth);
+        AttentionTiles.AddValues(scores, ChunkRows, heads, values.Rows, values.Width, count, Padded(valueWidth), states, stateWidth);
     }
 
     /// <summary>Adds states of later rows to states of earlier ones.</summary>
@@ -117,61 +105,31 @@ internal static unsafe class RunningSoftmax
     private static ref float Sum(float* states, int head, int valueWidth) => ref states[((long)head * StateWidth(valueWidth)) + Padded(valueWidth) + 1];
 }
 
-/// <summary>
-/// Some values of up to <see cref="RunningSoftmax.ChunkRows"/> consecutive cache rows as float32: where they lie, or decoded into a panel. Rows of one run
-/// are <see cref="Stride"/> apart.
-/// </summary>
+/// <summary>Some values of up to <see cref="RunningSoftmax.ChunkRows"/> consecutive cache rows, decoded to float32 into a panel [L, W].</summary>
 internal readonly unsafe struct CacheChunk
 {
-    private readonly CachePages cache;
-    private readonly int first;
-    private readonly int start;
-    private readonly int width;
-    private readonly float* panel;
-
-    /// <summary>Decodes the rows where they cannot be read in place.</summary>
+    /// <summary>Decodes.</summary>
     /// <param name="cache">The cache.</param>
-    /// <param name="first">First row, a multiple of <see cref="RunningSoftmax.ChunkRows"/>.</param>
-    /// <param name="count">Rows.</param>
+    /// <param name="first">First row.</param>
+    /// <param name="count">L.</param>
     /// <param name="start">First value of each row.</param>
     /// <param name="width">Values of each row.</param>
-    /// <param name="panel">Memory for count rows of width rounded up to 16; not used for what is read in place.</param>
+    /// <param name="panel">Memory for L rows of width rounded up to 16.</param>
     public CacheChunk(CachePages cache, int first, int count, int start, int width, float* panel)
     {
-        this.cache = cache;
-        this.first = first;
-        this.start = start;
-        this.width = width;
+        Rows = panel;
         Count = count;
         Width = (width + 15) / 16 * 16;
-        RunRows = Math.Min(cache.PageTokens, RunningSoftmax.ChunkRows);
-        if (cache.InPlace(width))
-        {
-            Stride = cache.Width;
-            return;
-        }
-
-        this.panel = panel;
-        Stride = Width;
         for (var l = 0; l < count; l++)
             cache.Decode(first + l, start, width, panel + ((long)l * Width));
     }
 
-    /// <summary>Rows.</summary>
+    /// <summary>The panel.</summary>
+    public float* Rows { get; }
+
+    /// <summary>L.</summary>
     public int Count { get; }
 
-    /// <summary>Values of a row, up to whole vectors of 16; those beyond the width asked for are zero.</summary>
+    /// <summary>W: the width asked for, rounded up to 16; the values beyond it are 0.</summary>
     public int Width { get; }
-
-    /// <summary>Values from one row to the next.</summary>
-    public int Stride { get; }
-
-    /// <summary>Rows from any multiple of this on lie one behind the other.</summary>
-    public int RunRows { get; }
-
-    /// <summary>A row, counted from the chunk's first.</summary>
-    public float* Row(int l) => panel != null ? panel + ((long)l * Width) : (float*)cache.Row(first + l) + start;
-
-    /// <summary>Asks for these values of rows that lie in one page, counted from the cache's first.</summary>
-    public void Prefetch(int row, int rows) => cache.Prefetch(row, rows, start, width);
 }

@@ -32,6 +32,7 @@ public sealed class DeepSeek : ILanguageModel
     {
         ArgumentNullException.ThrowIfNull(checkpoint);
         Config = checkpoint.Config;
+        var populated = Task.Run(checkpoint.Populate);
         var root = new Weights(checkpoint, string.Empty);
         embedding = root.Matrix("model.embed_tokens", Config.VocabSize, Config.HiddenSize);
         head = Config.TieWordEmbeddings ? embedding : root.Matrix("lm_head", Config.VocabSize, Config.HiddenSize);
@@ -49,6 +50,8 @@ public sealed class DeepSeek : ILanguageModel
                 mtp[i - layers.Length] = new MultiTokenPrediction(weights, i);
             progress?.Report((i + 1.0) / (layers.Length + mtp.Length));
         }
+
+        populated.GetAwaiter().GetResult();
     }
 
     /// <summary>What the model is.</summary>

@@ -1,3 +1,4 @@
+using Hadal.Checkpoints.Config;
 using Hadal.Numerics.Kernels;
 
 namespace Hadal.Inference.Model;

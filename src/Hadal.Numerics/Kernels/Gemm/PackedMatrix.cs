@@ -1,7 +1,6 @@
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using Hadal.Numerics.Formats;
-using Hadal.Numerics.Kernels.Integer;
 
 namespace Hadal.Numerics.Kernels.Gemm;
 

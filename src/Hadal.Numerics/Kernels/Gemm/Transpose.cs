@@ -2,9 +2,9 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
-namespace Hadal.Numerics.Kernels.Integer;
+namespace Hadal.Numerics.Kernels.Gemm;
 
-/// <summary>Turns 16 rows of 64 bytes into 16 columns of 4 bytes: how rows of codes become panels for the tile kernels.</summary>
+/// <summary>Turns 16 rows of 64 bytes into 16 columns of 4 bytes: how rows of a weight become panels for the tiles.</summary>
 internal static unsafe class Transpose
 {
     /// <summary>target[k][r] = source[r][k] for 16 x 16 values of 32 bits. Needs AVX-512.</summary>

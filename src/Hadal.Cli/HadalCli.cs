@@ -27,6 +27,7 @@ internal static class HadalCli
             RenderCommand.Create(terminal),
             QuantizeCommand.Create(terminal),
             BenchCommand.Create(terminal),
+            TokenizerCommand.Create(terminal),
         };
         root.Add(verbose);
         root.HelpName = "hadal";

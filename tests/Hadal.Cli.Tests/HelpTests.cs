@@ -57,6 +57,7 @@ public sealed class HelpTests
                                 rounding errors.
               bench             Measure prefill and decoding against the memory bandwidth found in the same run; --shape needs no 
                                 download, only memory.
+              tokenizer         Make tokenizers.
 
             Examples:
               hadal chat

@@ -28,6 +28,7 @@ internal static class HadalCli
             QuantizeCommand.Create(terminal),
             BenchCommand.Create(terminal),
             TokenizerCommand.Create(terminal),
+            ShardsCommand.Create(terminal),
         };
         root.Add(verbose);
         root.HelpName = "hadal";

@@ -58,6 +58,8 @@ public sealed class HelpTests
               bench             Measure prefill and decoding against the memory bandwidth found in the same run; --shape needs no 
                                 download, only memory.
               tokenizer         Make tokenizers.
+              shards            Turn text into token shards to train on. An interrupted run goes on when the same command is given 
+                                again.
 
             Examples:
               hadal chat

@@ -16,8 +16,8 @@ internal static class ParquetTexts
         try
         {
             var field = reader.Schema.DataFields.FirstOrDefault(f => f.Path.ToString() == column);
-            if (field is null || field.ClrType != typeof(string))
-                throw BadFile.Error(file, $"expected a column of strings \"{column}\", found {string.Join(", ", reader.Schema.DataFields.Select(f => $"{f.Path} ({f.ClrType.Name})"))}");
+            if (field is null || !IsText(field))
+                throw BadFile.Error(file, $"expected a column of strings \"{column}\", found {string.Join(", ", reader.Schema.DataFields.Select(f => $"{f.Path} ({(IsText(f) ? "strings" : f.ClrType.Name)})"))}");
             var number = 0L;
             for (var group = 0; group < reader.RowGroupCount; group++)
             {
@@ -36,6 +36,9 @@ internal static class ParquetTexts
             reader.DisposeAsync().AsTask().GetAwaiter().GetResult();
         }
     }
+
+    // The library reads strings as the one, and declares them as the other when it writes.
+    private static bool IsText(DataField field) => field.ClrType == typeof(ReadOnlyMemory<char>) || field.ClrType == typeof(string);
 
     private static string?[] Column(ParquetReader reader, int group, DataField field)
     {

@@ -29,6 +29,8 @@ internal static class HadalCli
             BenchCommand.Create(terminal),
             TokenizerCommand.Create(terminal),
             ShardsCommand.Create(terminal),
+            TrainCommand.Create(terminal),
+            SftCommand.Create(terminal),
         };
         root.Add(verbose);
         root.HelpName = "hadal";

@@ -10,11 +10,14 @@ public sealed record Recipe
     /// <summary>What the run is called.</summary>
     public required string Name { get; init; }
 
-    /// <summary>The model, in the keys of config.json; or <c>{"shape": "deepseek-v2-lite"}</c>, a published one.</summary>
-    public required JsonObject Model { get; init; }
+    /// <summary>The model, in the keys of config.json; or <c>{"shape": "deepseek-v2-lite"}</c>, a published one. Left out where <see cref="StartFrom"/> tells.</summary>
+    public JsonObject Model { get; init; } = [];
 
-    /// <summary>Where the tokenizer comes from.</summary>
-    public required TokenizerRecipe Tokenizer { get; init; }
+    /// <summary>A model folder whose weights, configuration and tokenizer the run begins with: fine-tuning. Left out, weights are drawn.</summary>
+    public string? StartFrom { get; init; }
+
+    /// <summary>Where the tokenizer comes from; left out where <see cref="StartFrom"/> tells.</summary>
+    public TokenizerRecipe Tokenizer { get; init; } = new();
 
     /// <summary>What is read.</summary>
     public required DataRecipe Data { get; init; }
@@ -79,7 +82,7 @@ public sealed record DataRecipe
     public double PunctuationSplitRate { get; init; }
 }
 
-/// <summary>Text of one kind: exactly one of shards, files and stories.</summary>
+/// <summary>Text of one kind: exactly one of shards, files, stories and chats. Chats do not mix with the others.</summary>
 public sealed record SourceRecipe
 {
     /// <summary>A folder that <c>hadal shards</c> wrote.</summary>
@@ -90,6 +93,9 @@ public sealed record SourceRecipe
 
     /// <summary>Stories that are made up at the start.</summary>
     public StoriesRecipe? Stories { get; init; }
+
+    /// <summary>Files of conversations, of which the assistant's tokens are learnt.</summary>
+    public IReadOnlyList<string>? Chats { get; init; }
 
     /// <summary>Field of .jsonl files or column of .parquet files that holds the text.</summary>
     public string Field { get; init; } = Data.TextFiles.DefaultField;
@@ -112,7 +118,10 @@ public sealed record StoriesRecipe
 public sealed record ScheduleRecipe
 {
     /// <summary>Tokens of the whole run.</summary>
-    public required long Tokens { get; init; }
+    public long? Tokens { get; init; }
+
+    /// <summary>How often the data is gone through, in place of <see cref="Tokens"/>.</summary>
+    public double? Epochs { get; init; }
 
     /// <summary>Learning rate, before warm-up.</summary>
     public required Schedule LearningRate { get; init; }

@@ -40,7 +40,7 @@ public sealed class RecipeTests
     public void DeepSeek_V3_is_the_published_one()
     {
         var recipe = RecipeReader.Read(Path.Combine(Folder, "deepseek-v3.jsonc"));
-        var (schedule, total) = (recipe.Schedule, recipe.Schedule.Tokens);
+        var (schedule, total) = (recipe.Schedule, recipe.Schedule.Tokens!.Value);
         Assert.Equal(14_800_000_000_000, total);
         Assert.Equal(2.2e-4, schedule.LearningRate.At(9.99e12, total));
         Assert.Equal((2.2e-4 + 2.2e-5) / 2, schedule.LearningRate.At(12.15e12, total), 1e-12);
@@ -59,7 +59,7 @@ public sealed class RecipeTests
     public void V2_falls_by_the_root_of_a_tenth_twice(string name, double peak, double before, double after, double last)
     {
         var recipe = RecipeReader.Read(Path.Combine(Folder, $"{name}.jsonc"));
-        double At(double share) => recipe.Schedule.LearningRate.At(share * recipe.Schedule.Tokens, recipe.Schedule.Tokens);
+        double At(double share) => recipe.Schedule.LearningRate.At(share * recipe.Schedule.Tokens!.Value, recipe.Schedule.Tokens!.Value);
         Assert.Equal(peak, At(before));
         Assert.Equal(peak * 0.316, At(after), 1e-12);
         Assert.Equal(peak * 0.316 * 0.316, At(last), 1e-12);
@@ -117,9 +117,9 @@ public sealed class RecipeTests
     }
 
     [Theory]
-    [InlineData("optimiser", "{}", "optimiser: there is no such key; allowed here: balance, data, initializer_range, model, name, optimizer, precision, recompute, run, schedule, seed, tokenizer")]
+    [InlineData("optimiser", "{}", "optimiser: there is no such key; allowed here: balance, data, initializer_range, model, name, optimizer, precision, recompute, run, schedule, seed, start_from, tokenizer")]
     [InlineData("data.sequence_lenght", "5", "data.sequence_lenght: there is no such key; allowed here: fim_rate, mask_documents, punctuation_split_rate, sequence_length, sources")]
-    [InlineData("data.sources", "[{\"shard\": \"x\"}]", "data.sources[0].shard: there is no such key; allowed here: field, files, shards, stories, weight")]
+    [InlineData("data.sources", "[{\"shard\": \"x\"}]", "data.sources[0].shard: there is no such key; allowed here: chats, field, files, shards, stories, weight")]
     [InlineData("model.hiden_size", "5", "model.hiden_size: there is no such key; allowed here: first_k_dense_replace")]
     [InlineData("schedule.learning_rate", "{\"stages\": [{\"valu\": 1}]}", "schedule.learning_rate.stages[0].valu: there is no such key; allowed here: cosine_to, linear_to, share, tokens, value")]
     [InlineData("schedule.learning_rate", "\"fast\"", "schedule.learning_rate: expected a number or {\"stages\": [...]}, found \"fast\"")]
@@ -130,9 +130,13 @@ public sealed class RecipeTests
     [InlineData("recompute", "[\"all\"]", "recompute[0]: expected one of none, norms, up_projections, found \"all\"")]
     [InlineData("data", "[]", "data: expected an object, found []")]
     [InlineData("data.fim_rate", "2", "data.fim_rate: expected a number from 0 to 1, found 2")]
-    [InlineData("data.sources", "[{\"shards\": \"x\", \"files\": [\"y\"]}]", "data.sources[0]: expected one of shards, files, stories, found several")]
+    [InlineData("data.sources", "[{\"shards\": \"x\", \"files\": [\"y\"]}]", "data.sources[0]: expected one of shards, files, stories, chats, found several")]
     [InlineData("data.sources", "[]", "data.sources: expected 1 to 1000 sources, found 0")]
     [InlineData("tokenizer", "{}", "tokenizer: expected one of path, train_vocab_size")]
+    [InlineData("start_from", "\"m\"", "model: expected nothing beside start_from")]
+    [InlineData("model", "{}", "model: expected the keys of config.json")]
+    [InlineData("schedule.epochs", "1", "schedule: expected one of tokens, epochs, found both")]
+    [InlineData("data.sources", "[{\"shards\": \"x\"}, {\"chats\": [\"y\"]}]", "data.sources: expected chats alone, or none, found 1 of 2")]
     [InlineData("name", "\"a/b\"", "name: expected a name without slashes, found a/b")]
     [InlineData("schedule.sequences", "null", "schedule.sequences: expected this key, found none")]
     public void What_is_wrong_is_named_with_its_path(string key, string value, string message)

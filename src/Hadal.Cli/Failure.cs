@@ -2,6 +2,7 @@ using System.Text.Json;
 using Hadal.Cli.Terminals;
 using Hadal.Inference.Cache;
 using Hadal.Inference.Model;
+using Hadal.Training.Runs;
 
 namespace Hadal.Cli;
 
@@ -19,6 +20,7 @@ internal sealed record Failure(string Line, string? Hint, int ExitCode)
         OperationCanceledException => new("interrupted", null, Cli.ExitCode.Interrupted),
         CommandException wrong => new(wrong.Message, wrong.Hint, wrong.ExitCode),
         ContextOverflowException or CacheFullException => Failed(exception, "shorten the prompt, ask for fewer tokens, or raise --context up to the model's own context"),
+        TrainingDivergedException => Failed(exception, "a lower schedule.learning_rate, more schedule.warmup_steps or a smaller optimizer.max_gradient_norm helps; --output with another name begins anew"),
         InvalidDataException => Failed(exception, "the file is damaged, incomplete or not what its name says; 'hadal inspect' shows what can be read of a model"),
         FileNotFoundException or DirectoryNotFoundException => Failed(exception, "check the path; MODEL is a folder with config.json or a .gguf file"),
         UnauthorizedAccessException => Failed(exception, "check the permissions of the file and its folder"),

@@ -27,6 +27,10 @@ internal static class HadalCli
             RenderCommand.Create(terminal),
             QuantizeCommand.Create(terminal),
             BenchCommand.Create(terminal),
+            TokenizerCommand.Create(terminal),
+            ShardsCommand.Create(terminal),
+            TrainCommand.Create(terminal),
+            SftCommand.Create(terminal),
         };
         root.Add(verbose);
         root.HelpName = "hadal";

@@ -35,8 +35,8 @@ public sealed record TrainingOptions
     /// <summary>Most tokens of one batch (B*S); the memory for activations is made for that many.</summary>
     public required int MaxTokens { get; init; }
 
-    /// <summary>Weight lambda of the MTP losses: L_MTP = lambda / D * sum of the D modules' losses (DeepSeek-V3 report equation 25).</summary>
-    public double MtpLambda { get; init; } = 0.3;
+    /// <summary>Weight lambda of the MTP losses: L_MTP = lambda / D * sum of the D modules' losses (DeepSeek-V3 report equation 25). May be changed between steps: the report lowers it.</summary>
+    public double MtpLambda { get; set; } = 0.3;
 
     /// <summary>Alpha of the sequence-wise balance loss (DeepSeek-V3 report equations 17-20); 0 leaves it out.</summary>
     public double SequenceAlpha { get; init; } = 1e-4;

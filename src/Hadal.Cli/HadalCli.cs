@@ -16,8 +16,9 @@ internal static class HadalCli
     public static (RootCommand Root, Option<bool> Verbose) Tree(Terminal terminal, Interrupts interrupts)
     {
         var verbose = new Option<bool>("--verbose") { Description = "Show where an error happened.", Recursive = true };
-        var root = new RootCommand("Runs DeepSeek models on the CPU: chat with them, inspect and convert their files, and prove that the numbers are right.")
+        var root = new RootCommand("Runs DeepSeek models on the CPU: serve them, chat with them, inspect and convert their files, and prove that the numbers are right.")
         {
+            ServeCommand.Create(terminal),
             ChatCommand.Create(terminal, interrupts),
             GenerateCommand.Create(terminal),
             InspectCommand.Create(terminal),

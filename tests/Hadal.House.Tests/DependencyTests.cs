@@ -2,7 +2,7 @@ using System.Xml.Linq;
 
 namespace Hadal.House.Tests;
 
-/// <summary>References go one way: Numerics, Checkpoints, Inference, Cli (docs/ARCHITECTURE.md).</summary>
+/// <summary>References go one way: Numerics, Checkpoints, Inference, Server, Cli (docs/ARCHITECTURE.md).</summary>
 public sealed class DependencyTests
 {
     // What each project may reference directly. A new project has to be entered here, and so thought about.
@@ -11,7 +11,8 @@ public sealed class DependencyTests
         ["Hadal.Numerics"] = [],
         ["Hadal.Checkpoints"] = ["Hadal.Numerics"],
         ["Hadal.Inference"] = ["Hadal.Checkpoints", "Hadal.Numerics"],
-        ["Hadal.Cli"] = ["Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
+        ["Hadal.Server"] = ["Hadal.Inference"],
+        ["Hadal.Cli"] = ["Hadal.Server", "Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
     };
 
     [Fact]

@@ -19,6 +19,8 @@ internal static class HadalCli
         var root = new RootCommand("Runs DeepSeek models on the CPU: serve them, chat with them, inspect and convert their files, and prove that the numbers are right.")
         {
             ServeCommand.Create(terminal),
+            ConformCommand.Create(terminal),
+            LoadCommand.Create(terminal),
             ChatCommand.Create(terminal, interrupts),
             GenerateCommand.Create(terminal),
             InspectCommand.Create(terminal),

@@ -1,9 +1,13 @@
+using Hadal.Server.Answers;
 using Hadal.Server.Endpoints;
 using Hadal.Server.Models;
 using Hadal.Server.Requests;
 using Hadal.Server.Safety;
+using Hadal.Server.Telemetry;
+using Hadal.Server.Upstreams;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Metadata;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -38,6 +42,11 @@ public static class HadalEndpoints
         services.AddSingleton<ModelService>();
         services.AddHostedService(provider => provider.GetRequiredService<ModelService>());
         services.AddHealthChecks().AddCheck<ModelService>("models");
+        services.AddMetrics();
+        services.AddSingleton<ServerMetrics>();
+        services.AddSingleton<RequestWatch>();
+        services.AddSingleton<UpstreamRelay>();
+        services.AddSingleton<MetricsPage>();
         services.AddSingleton<ApiKeys>();
         services.AddSingleton<ErrorAnswers>();
         services.AddSingleton<ChatCompletions>();
@@ -63,9 +72,9 @@ public static class HadalEndpoints
         var keys = services.GetRequiredService<ApiKeys>();
         var options = services.GetRequiredService<HadalServerOptions>();
 
-        void Map(string verb, string path, RequestDelegate handle, bool isOpen = false)
+        void Map(string verb, string path, RequestDelegate handle, string summary, Type? body = null, Type? answer = null, bool isOpen = false)
         {
-            all.MapMethods(path, [verb], context =>
+            Task Guarded(HttpContext context)
             {
                 SecurityHeaders.Add(context);
                 return errors.InvokeAsync(context, async inner =>
@@ -74,23 +83,37 @@ public static class HadalEndpoints
                         keys.Check(inner);
                     await handle(inner);
                 });
-            });
+            }
+
+            // The handler's method is what makes an endpoint part of the OpenAPI document.
+            var endpoint = all.MapMethods(path, [verb], Guarded).WithMetadata(handle.Method).WithSummary(summary).WithTags("Hadal");
+            if (body is not null)
+                endpoint.WithMetadata(new AcceptsMetadata(["application/json"], body));
+            if (answer is not null)
+                endpoint.WithMetadata(new ProducesResponseTypeMetadata(StatusCodes.Status200OK, answer, ["application/json"]), new ProducesResponseTypeMetadata(StatusCodes.Status400BadRequest, typeof(ErrorAnswer), ["application/json"]));
         }
 
-        Map("POST", "/v1/chat/completions", services.GetRequiredService<ChatCompletions>().InvokeAsync);
-        Map("POST", "/v1/completions", services.GetRequiredService<Completions>().InvokeAsync);
-        Map("POST", "/v1/responses", services.GetRequiredService<Responses>().InvokeAsync);
-        Map("POST", "/v1/embeddings", _ => throw new RequestRejectedException("No model of this server makes embeddings: DeepSeek's models generate text.", "model", "unsupported_model"));
-        var tokens = services.GetRequiredService<Tokens>();
-        Map("POST", "/tokenize", tokens.TokenizeAsync);
-        Map("POST", "/detokenize", tokens.DetokenizeAsync);
-        var models = services.GetRequiredService<ModelList>();
-        Map("GET", "/v1/models", models.AllAsync);
-        Map("GET", "/v1/models/{**model}", context => models.OneAsync(context, (string)context.GetRouteValue("model")!));
-        Map("GET", "/health", Health.AliveAsync, isOpen: true);
-        Map("GET", "/ready", services.GetRequiredService<Health>().ReadyAsync, isOpen: true);
+        T Get<T>()
+            where T : notnull => services.GetRequiredService<T>();
+
+        Map("POST", "/v1/chat/completions", Get<ChatCompletions>().InvokeAsync, "Answers a conversation.", typeof(ChatCompletionRequest), typeof(ChatCompletion));
+        Map("POST", "/v1/completions", Get<Completions>().InvokeAsync, "Goes on with a text, fills one in, or scores one.", typeof(CompletionRequest), typeof(Completion));
+        Map("POST", "/v1/responses", Get<Responses>().InvokeAsync, "Answers a conversation, in the form of OpenAI's responses.", typeof(ResponsesRequest));
+        Map("POST", "/v1/embeddings", NoEmbeddings, "Refused: DeepSeek's models generate text.", answer: typeof(ErrorAnswer));
+        var tokens = Get<Tokens>();
+        Map("POST", "/tokenize", tokens.TokenizeAsync, "The ids of a text or of a conversation.");
+        Map("POST", "/detokenize", tokens.DetokenizeAsync, "The text of ids.");
+        var models = Get<ModelList>();
+        Map("GET", "/v1/models", models.AllAsync, "The models.", answer: typeof(ModelsAnswer));
+        Map("GET", "/v1/models/{**model}", models.OneAsync, "One model.", answer: typeof(ModelAnswer));
+        Map("GET", "/health", Health.AliveAsync, "Whether the process answers.", isOpen: true);
+        Map("GET", "/ready", Get<Health>().ReadyAsync, "Whether requests are taken.", isOpen: true);
+        Map("GET", "/metrics", Get<MetricsPage>().InvokeAsync, "Metrics for Prometheus.");
         foreach (var (path, type, resource) in options.Page ? ChatPage.Files : [])
-            Map("GET", path, ChatPage.Serve(type, resource), isOpen: true);
+            Map("GET", path, ChatPage.Serve(type, resource), "The chat page.", isOpen: true);
         return all;
     }
+
+    private static Task NoEmbeddings(HttpContext context) =>
+        throw new RequestRejectedException("No model of this server makes embeddings: DeepSeek's models generate text.", "model", "unsupported_model");
 }

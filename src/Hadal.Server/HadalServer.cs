@@ -1,7 +1,9 @@
 using System.Net;
 using System.Security.Cryptography.X509Certificates;
+using Hadal.Server.Answers;
 using Hadal.Server.Requests;
 using Hadal.Server.Safety;
+using Hadal.Server.Telemetry;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
@@ -11,6 +13,9 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Console;
+using OpenTelemetry.Metrics;
+using OpenTelemetry.Resources;
+using OpenTelemetry.Trace;
 
 namespace Hadal.Server;
 
@@ -49,6 +54,9 @@ public static class HadalServer
         builder.Services.AddSingleton<HostCheck>();
         if (options.CorsOrigins.Count > 0)
             builder.Services.AddCors(cors => cors.AddDefaultPolicy(policy => policy.WithOrigins([.. options.CorsOrigins]).AllowAnyHeader().AllowAnyMethod()));
+        AddOpenTelemetry(builder);
+        builder.Services.ConfigureHttpJsonOptions(json => json.SerializerOptions.PropertyNamingPolicy = Wire.Json.PropertyNamingPolicy);
+        builder.Services.AddOpenApi(WireSchemas.Describe);
         configure?.Invoke(builder);
         var app = builder.Build();
         var (errors, hosts) = (app.Services.GetRequiredService<ErrorAnswers>(), app.Services.GetRequiredService<HostCheck>());
@@ -62,9 +70,10 @@ public static class HadalServer
         if (options.CorsOrigins.Count > 0)
             app.UseCors();
         app.MapHadal();
+        app.MapOpenApi(WireSchemas.Path);
 
         // What is wrong with the models is said now and not to the first client.
-        _ = app.Services.GetRequiredService<Models.ModelShelf>();
+        _ = app.Services.GetRequiredService<Models.ModelDirectory>();
         return app;
     }
 
@@ -87,6 +96,17 @@ public static class HadalServer
             StatusCodes.Status405MethodNotAllowed => new RequestRejectedException($"Not allowed to {method} on {path}.", null, "method_not_supported", StatusCodes.Status405MethodNotAllowed),
             var status => new RequestRejectedException($"{method} {path} was refused.", null, null, status),
         };
+    }
+
+    // Traces and metrics leave this machine only where the standard variable says where to.
+    private static void AddOpenTelemetry(WebApplicationBuilder builder)
+    {
+        if (string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OTEL_EXPORTER_OTLP_ENDPOINT")))
+            return;
+        builder.Services.AddOpenTelemetry()
+            .ConfigureResource(resource => resource.AddService("hadal"))
+            .WithTracing(traces => traces.AddSource(ServerMetrics.Name).AddAspNetCoreInstrumentation().AddOtlpExporter())
+            .WithMetrics(metrics => metrics.AddMeter(ServerMetrics.Name).AddAspNetCoreInstrumentation().AddOtlpExporter());
     }
 
     private static void Secure(ListenOptions listen, ServerBinding binding)

@@ -51,9 +51,6 @@ public sealed record HadalServerOptions
     /// <summary>Seconds that running requests get to finish when the server is told to stop.</summary>
     public double ShutdownSeconds { get; init; } = 30;
 
-    /// <summary>Whether <c>/v1/embeddings</c>, prompts and answers are written to the log, at level Debug. Off: no text of a request is ever logged.</summary>
-    public bool LogText { get; init; }
-
     /// <summary>Whether the chat page is served at <c>/</c>.</summary>
     public bool Page { get; init; } = true;
 }

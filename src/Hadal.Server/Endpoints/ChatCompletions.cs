@@ -3,20 +3,25 @@ using Hadal.Server.Answers;
 using Hadal.Server.Generation;
 using Hadal.Server.Models;
 using Hadal.Server.Requests;
+using Hadal.Server.Telemetry;
+using Hadal.Server.Upstreams;
 using Microsoft.AspNetCore.Http;
 
 namespace Hadal.Server.Endpoints;
 
 /// <summary><c>POST /v1/chat/completions</c>.</summary>
-internal sealed class ChatCompletions(HadalServerOptions options, ModelDirectory directory, ModelShelf shelf, TimeProvider time)
+internal sealed class ChatCompletions(HadalServerOptions options, UpstreamRelay relay, ModelShelf shelf, RequestWatch watch, TimeProvider time)
 {
     /// <summary>Answers a request.</summary>
     public async Task InvokeAsync(HttpContext context)
     {
-        var request = ChatCompletionRequest.Read(await RequestBody.ReadAsync(context));
-        using var lease = await shelf.TakeAsync(directory.Find(request.Model), context.RequestAborted);
+        var fields = await RequestBody.ReadAsync(context);
+        if (await relay.LocalModelAsync(context, "chat/completions", fields) is not { } local)
+            return;
+        var request = ChatCompletionRequest.Read(fields);
+        using var lease = await shelf.TakeAsync(local, context.RequestAborted);
         var chat = new ReadyChat(ChatPlan.Of(request), lease.Model, TimeSpan.FromSeconds(options.MaxSeconds));
-        var steps = ChatAnswers.Begin(chat, request.N, context.RequestAborted);
+        var steps = watch.Watch("chat", request.Model, ChatAnswers.Begin(chat, request.N, context.RequestAborted), s => s.Usage?.Usage);
         var (id, created) = ($"chatcmpl-{Guid.NewGuid():N}", time.GetUtcNow().ToUnixTimeSeconds());
         if (request.Stream)
             await StreamAsync(context, request, lease.Model, steps, id, created);

@@ -4,25 +4,30 @@ using Hadal.Server.Answers;
 using Hadal.Server.Generation;
 using Hadal.Server.Models;
 using Hadal.Server.Requests;
+using Hadal.Server.Telemetry;
+using Hadal.Server.Upstreams;
 using Microsoft.AspNetCore.Http;
 
 namespace Hadal.Server.Endpoints;
 
 /// <summary><c>POST /v1/completions</c>: text goes on, is filled in, or is scored.</summary>
-internal sealed class Completions(HadalServerOptions options, ModelDirectory directory, ModelShelf shelf, TimeProvider time)
+internal sealed class Completions(HadalServerOptions options, UpstreamRelay relay, ModelShelf shelf, RequestWatch watch, TimeProvider time)
 {
     /// <summary>Answers a request.</summary>
     public async Task InvokeAsync(HttpContext context)
     {
-        var request = CompletionRequest.Read(await RequestBody.ReadAsync(context));
-        using var lease = await shelf.TakeAsync(directory.Find(request.Model), context.RequestAborted);
+        var fields = await RequestBody.ReadAsync(context);
+        if (await relay.LocalModelAsync(context, "completions", fields) is not { } local)
+            return;
+        var request = CompletionRequest.Read(fields);
+        using var lease = await shelf.TakeAsync(local, context.RequestAborted);
         var model = lease.Model;
         var prompts = request.Prompts.Select(p => Prompt(request, p, model)).ToList();
         var requests = prompts.Select(p => Generation(request, p, model)).ToList();
-        var steps = Streams.Begin(
+        var steps = watch.Watch("text_completion", request.Model, Streams.Begin(
             prompts.Count * request.N,
             (index, stop) => Read(request, model, prompts[index / request.N], index, model.Engine.Submit(requests[index / request.N] with { Sampling = request.Sampling(index % request.N, request.Logprobs) }, stop)),
-            context.RequestAborted);
+            context.RequestAborted), s => s.Usage);
         var answer = new Completion($"cmpl-{Guid.NewGuid():N}", time.GetUtcNow().ToUnixTimeSeconds(), request.Model, []) { SystemFingerprint = model.Fingerprint };
         if (request.Stream)
             await StreamAsync(context, request, steps, answer);

@@ -16,10 +16,11 @@ internal sealed class ModelList(ModelDirectory directory, TimeProvider time)
 
     /// <summary>One model.</summary>
     /// <exception cref="RequestRejectedException">There is none of that name.</exception>
-    public Task OneAsync(HttpContext context, string model)
+    public Task OneAsync(HttpContext context)
     {
-        _ = directory.Find(model);
-        return context.Response.WriteAsJsonAsync(Of(model), Wire.Json, context.RequestAborted);
+        var model = (string)context.Request.RouteValues["model"]!;
+        var answer = Of(model);
+        return context.Response.WriteAsJsonAsync(answer, Wire.Json, context.RequestAborted);
     }
 
     private ModelAnswer Of(string name) => new(name, created, directory.OwnerOf(name));

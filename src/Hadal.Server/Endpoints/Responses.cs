@@ -3,20 +3,25 @@ using Hadal.Server.Answers;
 using Hadal.Server.Generation;
 using Hadal.Server.Models;
 using Hadal.Server.Requests;
+using Hadal.Server.Telemetry;
+using Hadal.Server.Upstreams;
 using Microsoft.AspNetCore.Http;
 
 namespace Hadal.Server.Endpoints;
 
 /// <summary><c>POST /v1/responses</c>: text, streaming, function tools. Nothing is stored.</summary>
-internal sealed class Responses(HadalServerOptions options, ModelDirectory directory, ModelShelf shelf, TimeProvider time)
+internal sealed class Responses(HadalServerOptions options, UpstreamRelay relay, ModelShelf shelf, RequestWatch watch, TimeProvider time)
 {
     /// <summary>Answers a request.</summary>
     public async Task InvokeAsync(HttpContext context)
     {
-        var request = ResponsesRequest.Read(await RequestBody.ReadAsync(context));
-        using var lease = await shelf.TakeAsync(directory.Find(request.Model), context.RequestAborted);
+        var fields = await RequestBody.ReadAsync(context);
+        if (await relay.LocalModelAsync(context, "responses", fields) is not { } local)
+            return;
+        var request = ResponsesRequest.Read(fields);
+        using var lease = await shelf.TakeAsync(local, context.RequestAborted);
         var chat = new ReadyChat(Plan(request), lease.Model, TimeSpan.FromSeconds(options.MaxSeconds));
-        var steps = ChatAnswers.Begin(chat, 1, context.RequestAborted);
+        var steps = watch.Watch("chat", request.Model, ChatAnswers.Begin(chat, 1, context.RequestAborted), s => s.Usage?.Usage);
         var builder = new ResponseBuilder(request, time.GetUtcNow().ToUnixTimeSeconds());
         if (request.Stream)
         {

@@ -51,5 +51,5 @@ internal sealed class Tokens(ModelDirectory directory, ModelShelf shelf)
     }
 
     private Task<Lease> TakeAsync(RequestFields fields, HttpContext context) =>
-        shelf.TakeAsync(fields.Text("model", 256) is { } name ? directory.Find(name) : directory.DefaultLocal, context.RequestAborted);
+        shelf.TakeAsync(fields.Text("model", 256) is { } name ? directory.FindLocal(name) : directory.DefaultLocal, context.RequestAborted);
 }

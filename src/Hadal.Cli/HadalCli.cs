@@ -34,7 +34,7 @@ internal static class HadalCli
         root.Add(verbose);
         root.HelpName = "hadal";
         root.Options.OfType<VersionOption>().Single().Action = new ShowVersion();
-        HelpWithExamples.Install(root, ["hadal chat", "hadal verify path/to/model", "hadal inspect path/to/model", "hadal generate --model path/to/model --prompt \"The deep sea\" --max-new-tokens 32"]);
+        HelpWithExamples.Install(root, ["hadal serve", "hadal chat", "hadal verify path/to/model", "hadal inspect path/to/model", "hadal generate --model path/to/model --prompt \"The deep sea\" --max-new-tokens 32"]);
         return (root, verbose);
     }
 

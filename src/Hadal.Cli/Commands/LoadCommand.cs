@@ -13,7 +13,7 @@ internal static class LoadCommand
     {
         var command = new CommandWithExamples(
             "load",
-            "Put a mixed load of short and long prompts on a server with OpenAI's API, and say how long clients wait.",
+            "Put a mixed load on a server with OpenAI's API, and say how long its clients wait.",
             "hadal load http://localhost:8080/v1 --connections 8 --seconds 20",
             "hadal load http://localhost:8080/v1 --connections 200 --seconds 300 --drop 0.5 --json");
         var url = new Argument<string>("URL") { Description = "The API's base address, /v1 included." };

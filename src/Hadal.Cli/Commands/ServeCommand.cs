@@ -18,7 +18,7 @@ internal static class ServeCommand
     {
         var command = new CommandWithExamples(
             "serve",
-            "Serve models with OpenAI's API and a chat page, on this machine only unless told otherwise. Ctrl-C lets running requests finish, a second one does not.",
+            "Serve models with OpenAI's API and a chat page, on this machine only unless told otherwise.",
             "hadal serve",
             "hadal serve --model path/to/model --port 8000",
             "hadal serve --model small=path/to/model.gguf --model large=path/to/other --context 16384",

@@ -12,7 +12,6 @@ using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Console;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
 using OpenTelemetry.Trace;
@@ -26,7 +25,7 @@ public static class HadalServer
 
     /// <summary>Builds it; <c>RunAsync</c> of what is returned runs it.</summary>
     /// <param name="options">What is offered and allowed.</param>
-    /// <param name="configure">Changes the host before it is built; null for none.</param>
+    /// <param name="configure">Changes the host before it is built, such as adding a logger: there is none by default; null for no change.</param>
     /// <exception cref="ArgumentException">The address can be reached by others and there are no keys.</exception>
     /// <exception cref="IOException">Certificate or model is not there.</exception>
     /// <exception cref="InvalidDataException">A model is damaged or not supported.</exception>
@@ -39,9 +38,8 @@ public static class HadalServer
             throw new ArgumentException($"{binding.Host} can be reached by others, and no key is set", nameof(options));
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
-        builder.Logging.AddSimpleConsole(console => (console.SingleLine, console.TimestampFormat) = (true, "HH:mm:ss ")).SetMinimumLevel(LogLevel.Information);
+        builder.Logging.SetMinimumLevel(LogLevel.Information);
         builder.Logging.AddFilter("Microsoft", LogLevel.Warning).AddFilter("System", LogLevel.Warning);
-        builder.Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(options.ShutdownSeconds + HostMarginSeconds));
         builder.WebHost.ConfigureKestrel(kestrel =>
         {

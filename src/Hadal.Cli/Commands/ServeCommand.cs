@@ -7,6 +7,7 @@ using Hadal.Inference.Model;
 using Hadal.Server;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
 
 namespace Hadal.Cli.Commands;
 
@@ -95,7 +96,7 @@ internal static class ServeCommand
         WebApplication app;
         try
         {
-            app = HadalServer.Build(settings);
+            app = HadalServer.Build(settings, builder => builder.Logging.AddProvider(new TerminalLog(terminal, TimeProvider.System)));
         }
         catch (ArgumentException wrong)
         {

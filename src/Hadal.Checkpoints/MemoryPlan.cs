@@ -5,7 +5,7 @@ namespace Hadal.Checkpoints;
 
 /// <summary>
 /// What memory a model will take, known before anything is allocated: its weights (mapped, so that they come from the file as they are touched) and a
-/// cache of some tokens in float32.
+/// cache of some tokens.
 /// </summary>
 /// <param name="WeightBytes">Bytes of all weights.</param>
 /// <param name="CacheBytesPerToken">Bytes of the cache for one token: all layers, MTP modules included.</param>
@@ -22,22 +22,23 @@ public sealed record MemoryPlan(long WeightBytes, long CacheBytesPerToken, long 
     /// <summary>Plans for a checkpoint on this machine.</summary>
     /// <param name="checkpoint">The model.</param>
     /// <param name="cacheTokens">Tokens of all sequences together.</param>
-    public static MemoryPlan For(Checkpoint checkpoint, long cacheTokens)
+    /// <param name="cache">How the cache is stored.</param>
+    public static MemoryPlan For(Checkpoint checkpoint, long cacheTokens, CacheFormat cache = CacheFormat.F32)
     {
         ArgumentNullException.ThrowIfNull(checkpoint);
         ArgumentOutOfRangeException.ThrowIfNegative(cacheTokens);
-        return new MemoryPlan(checkpoint.Tensors.Sum(tensor => tensor.ByteLength), CacheBytesOfToken(checkpoint.Config), cacheTokens, SystemMemory.Available());
+        return new MemoryPlan(checkpoint.Tensors.Sum(tensor => tensor.ByteLength), CacheBytesOfToken(checkpoint.Config, cache), cacheTokens, SystemMemory.Available());
     }
 
     /// <summary>
-    /// Bytes of the cache for one token in float32: the latent and the rotated key, C + R values, rounded up to whole vectors, in each layer (DeepSeek-V2 report section 2.1.2),
+    /// Bytes of the cache for one token: the latent and the rotated key, C + R values, rounded up to whole vectors, in each layer (DeepSeek-V2 report section 2.1.2),
     /// or the keys and values of all key/value heads.
     /// </summary>
-    public static long CacheBytesOfToken(ModelConfig config)
+    public static long CacheBytesOfToken(ModelConfig config, CacheFormat cache = CacheFormat.F32)
     {
         ArgumentNullException.ThrowIfNull(config);
-        var width = config.IsLatentAttention ? AttentionKernel.LatentRowWidth(config.KvLoraRank, config.QkRopeHeadDim) : 2L * config.NumKeyValueHeads * config.HeadDim;
-        return width * sizeof(float) * (config.NumHiddenLayers + config.NumNextnPredictLayers);
+        var width = config.IsLatentAttention ? AttentionKernel.LatentRowWidth(config.KvLoraRank, config.QkRopeHeadDim) : checked(2 * config.NumKeyValueHeads * config.HeadDim);
+        return (long)CacheRow.Bytes(cache, width) * (config.NumHiddenLayers + config.NumNextnPredictLayers);
     }
 
     /// <summary>Refuses what does not fit.</summary>

@@ -6,6 +6,7 @@ using Hadal.Cli.Terminals;
 using Hadal.Inference.Engine;
 using Hadal.Inference.Model;
 using Hadal.Inference.Speculation;
+using Hadal.Numerics.Kernels;
 using Hadal.Numerics.Threading;
 
 namespace Hadal.Cli;
@@ -35,17 +36,18 @@ internal sealed class LoadedModel : IDisposable
     /// <summary>Opens a model: says what memory it will take, refuses what does not fit, shows progress.</summary>
     /// <param name="path">Folder or file.</param>
     /// <param name="cacheTokens">Tokens of cache to reckon with, given the model's context.</param>
+    /// <param name="cache">How the cache is going to be stored.</param>
     /// <param name="threads">Threads to run on, or null for all processors.</param>
     /// <param name="dropMtp">Whether MTP modules are left out.</param>
     /// <param name="terminal">Where notices go.</param>
-    public static LoadedModel Open(string path, Func<ModelConfig, int> cacheTokens, int? threads, bool dropMtp, Terminal terminal)
+    public static LoadedModel Open(string path, Func<ModelConfig, int> cacheTokens, CacheFormat cache, int? threads, bool dropMtp, Terminal terminal)
     {
         var checkpoint = Checkpoint.Open(path);
         try
         {
             foreach (var assumption in checkpoint.Config.Assumptions)
                 terminal.Notice($"assumed: {assumption}");
-            var plan = MemoryPlan.For(checkpoint, cacheTokens(checkpoint.Config));
+            var plan = MemoryPlan.For(checkpoint, cacheTokens(checkpoint.Config), cache);
             terminal.Notice($"weights {Display.Bytes(plan.WeightBytes)}, cache {Display.Bytes(plan.CacheBytes)} for {plan.CacheTokens} tokens; {Display.Bytes(plan.AvailableBytes)} available");
             plan.Check();
             using var progress = new ProgressLine(terminal, "loading");

@@ -8,8 +8,8 @@ namespace Hadal.Checkpoints.Conversion;
 /// <summary>What kind of GGUF file to write.</summary>
 public sealed record GgufConversionOptions
 {
-    /// <summary>Format of the matrices: F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K or Q6_K.</summary>
-    public required WeightFormat Type { get; init; }
+    /// <summary>Format of the matrices: F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K or Q6_K; null keeps each as the source has it.</summary>
+    public required WeightFormat? Type { get; init; }
 
     /// <summary>
     /// Whether the key/value up-projection is stored as attn_k_b and attn_v_b, as llama.cpp's converter has done since April 2025, or whole as attn_kv_b,
@@ -64,7 +64,8 @@ public static class GgufConversion
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(options);
-        if (!FileTypes.TryGetValue(options.Type, out var fileType))
+        var type = options.Type ?? source.Tensors.GroupBy(t => t.Format).MaxBy(g => g.Sum(t => t.ByteLength))!.Key;
+        if (!FileTypes.TryGetValue(type, out var fileType) && options.Type is not null)
             throw new ArgumentException($"a GGUF file of type {options.Type}; expected {string.Join(", ", FileTypes.Keys)}", nameof(options));
         NewFile.RefuseToOverwrite(path);
 
@@ -82,10 +83,13 @@ public static class GgufConversion
         using var writer = new GgufWriter(path, metadata, [.. plans.Select(plan => plan.Entry)]);
         foreach (var plan in plans)
         {
-            var error = encoder.Encode(plan.Open(), plan.Entry.Format, (source.Path, plan.Source), writer.Write, cancellation);
+            var rows = plan.Open();
+            var error = options.Type is null && rows.TryCopy(plan.Entry.Format, writer.Write, cancellation)
+                ? default
+                : encoder.Encode(rows, plan.Entry.Format, (source.Path, plan.Source), writer.Write, cancellation);
             reports.Add(new TensorReport(
                 plan.Entry.Name,
-                formats[plan.Source],
+                formats.GetValueOrDefault(plan.Source, WeightFormat.F32),
                 plan.Entry.Format,
                 plan.Entry.Shape,
                 plan.Entry.ByteLength,

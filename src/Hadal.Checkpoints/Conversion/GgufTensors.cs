@@ -1,4 +1,5 @@
 using Hadal.Checkpoints.Config;
+using Hadal.Checkpoints.Files;
 using Hadal.Checkpoints.Gguf;
 using Hadal.Numerics;
 using Hadal.Numerics.Formats;
@@ -27,7 +28,7 @@ internal sealed class GgufTensors
     private readonly Checkpoint source;
     private readonly ModelConfig config;
     private readonly GgufConversionOptions options;
-    private readonly HashSet<string> stored;
+    private readonly Dictionary<string, WeightFormat> stored;
     private readonly List<GgufTensorPlan> plans = [];
 
     private GgufTensors(Checkpoint source, GgufConversionOptions options)
@@ -35,7 +36,7 @@ internal sealed class GgufTensors
         this.source = source;
         config = source.Config;
         this.options = options;
-        stored = [.. source.Tensors.Select(tensor => tensor.Name)];
+        stored = source.Tensors.ToDictionary(tensor => tensor.Name, tensor => tensor.Format, StringComparer.Ordinal);
     }
 
     /// <summary>The tensors of the file.</summary>
@@ -121,14 +122,14 @@ internal sealed class GgufTensors
     {
         var (heads, latent, nope, width) = (config.NumAttentionHeads, config.KvLoraRank, config.QkNopeHeadDim, config.VHeadDim);
         var (whole, key, value) = (prefix + "kv_b_proj.weight", prefix + "k_b_proj.weight", prefix + "v_b_proj.weight");
-        var sourceSplit = !stored.Contains(whole) && stored.Contains(key);
+        var sourceSplit = !stored.ContainsKey(whole) && stored.ContainsKey(key);
         WeightMatrix Whole() => source.Matrix(whole, heads * (nope + width), latent);
         WeightMatrix Key() => source.Matrix(key, heads * latent, nope);
         WeightMatrix Value() => source.Matrix(value, heads * width, latent);
 
         if (!options.SplitUpProjection)
         {
-            Add(whole, [heads * (nope + width), latent], () => sourceSplit ? new JoinedKeyValueRows(Key(), Value(), heads) : new StackedRows(Whole()), sourceSplit ? key : whole);
+            Add(whole, [heads * (nope + width), latent], () => sourceSplit ? new JoinedKeyValueRows(Key(), Value(), heads) : new StackedRows(Whole()), sourceSplit ? value : whole);
             return;
         }
 
@@ -152,7 +153,7 @@ internal sealed class GgufTensors
             var (rows, cols) = projection == "down_proj" ? (config.HiddenSize, width) : (width, config.HiddenSize);
             string NameOf(int e) => $"{prefix}experts.{e}.{projection}.weight";
             RowSource Open() => new StackedRows([.. Enumerable.Range(0, experts).Select(e => source.Matrix(NameOf(e), rows, cols))]);
-            plans.Add(new GgufTensorPlan(new GgufEntry($"{GgufNames.Block}{layer}.{gguf}", FormatOf(cols), [experts, rows, cols]), NameOf(0), Open));
+            plans.Add(new GgufTensorPlan(new GgufEntry($"{GgufNames.Block}{layer}.{gguf}", FormatOf(cols, NameOf(0)), [experts, rows, cols]), NameOf(0), Open));
         }
 
         if (config.NSharedExperts > 0)
@@ -174,9 +175,9 @@ internal sealed class GgufTensors
         Vector(prefix + "shared_head.norm.weight", config.HiddenSize);
 
         // Where the module has no copies of these, readers take the main model's.
-        if (stored.Contains(prefix + "embed_tokens.weight"))
+        if (stored.ContainsKey(prefix + "embed_tokens.weight"))
             Matrix(prefix + "embed_tokens.weight", config.VocabSize, config.HiddenSize);
-        if (stored.Contains(prefix + "shared_head.head.weight"))
+        if (stored.ContainsKey(prefix + "shared_head.head.weight"))
             Matrix(prefix + "shared_head.head.weight", config.VocabSize, config.HiddenSize, isHead: true);
     }
 
@@ -188,17 +189,24 @@ internal sealed class GgufTensors
     private void Add(string name, long[] shape, Func<RowSource> open, string? from = null, bool isHead = false)
     {
         // Vectors and the router decide much and weigh little: they stay float32 in every file type.
-        var format = shape.Length == 1 || name.EndsWith(Router, StringComparison.Ordinal) ? WeightFormat.F32 : FormatOf(shape[^1], isHead);
+        var format = shape.Length == 1 || name.EndsWith(Router, StringComparison.Ordinal) ? WeightFormat.F32 : FormatOf(shape[^1], from ?? name, isHead);
         plans.Add(new GgufTensorPlan(new GgufEntry(GgufNames.GgufName(name)!, format, shape), from ?? name, open));
     }
 
     /// <summary>
-    /// The format of a matrix: the one asked for, except that the head is kept at 6 bits or more, and that rows which are no whole number of blocks take
+    /// The format of a matrix: that of its source where types are kept; else the one asked for, except that the head is kept at 6 bits or more, and that rows which are no whole number of blocks take
     /// the nearest format with shorter blocks, as in llama.cpp.
     /// </summary>
-    private WeightFormat FormatOf(long cols, bool isHead = false)
+    private WeightFormat FormatOf(long cols, string from, bool isHead = false)
     {
-        var format = options.Type;
+        if (options.Type is not { } format)
+        {
+            format = stored[from];
+            return format == WeightFormat.F8_E4M3 ? throw BadFile.Tensor(source.Path, from, "expected a format that GGUF has, found F8_E4M3")
+                : cols % WeightFormats.BlockLength(format) == 0 ? format
+                : WeightFormat.F16;
+        }
+
         if (isHead && format is WeightFormat.Q4_0 or WeightFormat.Q4_K or WeightFormat.Q5_K)
             format = WeightFormat.Q6_K;
         if (cols % WeightFormats.BlockLength(format) != 0)

@@ -1,5 +1,6 @@
 using Hadal.Checkpoints.Files;
 using Hadal.Checkpoints.Gguf;
+using Hadal.Checkpoints.Synthetic;
 using Hadal.Checkpoints.Tokenization;
 
 namespace Hadal.Checkpoints.Conversion;
@@ -24,6 +25,11 @@ internal static class GgufVocabulary
         {
             foreach (var key in gguf.Metadata.Keys.Where(static key => key.StartsWith("tokenizer.", StringComparison.Ordinal)))
                 metadata.Add(gguf.Metadata, key);
+        }
+        else if (source is SyntheticCheckpoint)
+        {
+            SyntheticVocabulary.Write(metadata, source.Config);
+            WriteEnds(metadata, source, null);
         }
         else if (File.Exists(path))
         {

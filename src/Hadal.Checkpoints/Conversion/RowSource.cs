@@ -1,4 +1,5 @@
 using Hadal.Numerics;
+using Hadal.Numerics.Formats;
 
 namespace Hadal.Checkpoints.Conversion;
 
@@ -19,6 +20,12 @@ internal abstract class RowSource
 
     /// <summary>Floats of scratch that <see cref="Read"/> wants.</summary>
     public virtual int Scratch => 0;
+
+    /// <summary>Hands over the rows as they are stored, where that is what is asked for; else does nothing and returns false.</summary>
+    /// <param name="format">The format asked for.</param>
+    /// <param name="write">Receives the bytes, piece by piece.</param>
+    /// <param name="cancellation">Asked between pieces.</param>
+    public virtual bool TryCopy(WeightFormat format, GroupEncoder.SpanAction write, CancellationToken cancellation) => false;
 
     /// <summary>Reads one group.</summary>
     /// <param name="group">Which.</param>
@@ -47,6 +54,20 @@ internal sealed class StackedRows(params WeightMatrix[] parts) : RowSource
     public override int GroupRows => 1;
 
     public override int Cols => parts[0].Cols;
+
+    public override bool TryCopy(WeightFormat format, GroupEncoder.SpanAction write, CancellationToken cancellation)
+    {
+        if (format == WeightFormat.F8_E4M3 || !Array.TrueForAll(parts, part => part.Format == format))
+            return false;
+        foreach (var part in parts)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            for (var row = 0; row < part.Rows; row++)
+                write(part.Row(row));
+        }
+
+        return true;
+    }
 
     public override void Read(int group, Span<float> values, Span<float> scratch) => parts[group / parts[0].Rows].DecodeRow(group % parts[0].Rows, values);
 }

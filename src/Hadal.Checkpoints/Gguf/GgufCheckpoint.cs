@@ -85,6 +85,9 @@ public sealed unsafe class GgufCheckpoint : Checkpoint
     }
 
     /// <inheritdoc/>
+    public override void Populate() => files.ForEach(static file => file.Populate());
+
+    /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
         if (disposing)

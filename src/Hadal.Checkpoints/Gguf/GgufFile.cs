@@ -87,6 +87,9 @@ public sealed unsafe class GgufFile : IDisposable
         return file.At(tensor.Offset, tensor.ByteLength);
     }
 
+    /// <inheritdoc cref="MappedFile.Populate"/>
+    public void Populate() => file.Populate();
+
     /// <inheritdoc/>
     public void Dispose() => file.Dispose();
 

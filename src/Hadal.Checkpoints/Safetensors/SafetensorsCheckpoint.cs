@@ -90,6 +90,9 @@ public sealed unsafe class SafetensorsCheckpoint : Checkpoint
     }
 
     /// <inheritdoc/>
+    public override void Populate() => files.ForEach(static file => file.Populate());
+
+    /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
         if (!disposing)

@@ -151,6 +151,9 @@ public sealed unsafe class SafetensorsFile : IDisposable
         return values;
     }
 
+    /// <inheritdoc cref="MappedFile.Populate"/>
+    public void Populate() => file.Populate();
+
     /// <inheritdoc/>
     public void Dispose() => file.Dispose();
 

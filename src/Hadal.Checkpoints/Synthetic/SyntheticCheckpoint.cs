@@ -16,10 +16,8 @@ public sealed class SyntheticCheckpoint : Checkpoint
     private readonly Dictionary<string, (WeightMatrix Matrix, NativeBuffer Data, NativeBuffer? Scales)> matrices = [];
     private readonly Dictionary<WeightFormat, byte[]> patterns = [];
     private readonly List<TensorEntry> entries = [];
-    private readonly List<(string Name, WeightFormat Format, int Rows, int Cols)> plan = [];
     private readonly FormatMix mix;
     private readonly Random random;
-    private readonly bool splitKeyValue;
 
     /// <summary>Makes the weights; takes a second for each gigabyte or so.</summary>
     /// <param name="config">Shape.</param>
@@ -35,19 +33,15 @@ public sealed class SyntheticCheckpoint : Checkpoint
         this.mix = mix;
         random = new Random(seed);
 
-        // Files in GGUF's integer formats carry the key/value up-projection split; folders carry it whole.
-        splitKeyValue = config.IsLatentAttention && WeightFormats.HasIntegerProducts(mix.FormatOf("kv_b_proj", 256, 0, config.NumHiddenLayers));
-        Config = config with { RopeInterleaved = config.RopeInterleaved || splitKeyValue, Fp8Weights = mix.Name == "fp8" };
-        Add("model.embed_tokens", -1, config.VocabSize, config.HiddenSize);
-        Add("lm_head", -1, config.VocabSize, config.HiddenSize);
-        for (var layer = 0; layer < config.NumHiddenLayers + config.NumNextnPredictLayers; layer++)
-            AddLayer(layer);
-        new MemoryPlan(plan.Sum(static t => WeightFormats.RowBytes(t.Format, t.Cols) * t.Rows), 0, 0, SystemMemory.Available()).Check();
-        for (var i = 0; i < plan.Count; i++)
+        var plan = SyntheticPlan.Of(config, mix);
+        Config = plan.Config;
+        new MemoryPlan(plan.Bytes, 0, 0, SystemMemory.Available()).Check();
+        for (var i = 0; i < plan.Matrices.Count; i++)
         {
             cancellation.ThrowIfCancellationRequested();
-            Make(plan[i].Name, plan[i].Format, plan[i].Rows, plan[i].Cols);
-            progress?.Report((i + 1.0) / plan.Count);
+            var (name, format, rows, cols) = plan.Matrices[i];
+            Make(name, format, rows, cols);
+            progress?.Report((i + 1.0) / plan.Matrices.Count);
         }
     }
 
@@ -103,73 +97,6 @@ public sealed class SyntheticCheckpoint : Checkpoint
         }
 
         matrices.Clear();
-    }
-
-    private void AddLayer(int layer)
-    {
-        var c = Config;
-        var prefix = $"model.layers.{layer}.";
-        var attention = prefix + "self_attn.";
-        if (!c.IsLatentAttention)
-        {
-            Add(attention + "q_proj", layer, c.NumAttentionHeads * c.HeadDim, c.HiddenSize);
-            Add(attention + "k_proj", layer, c.NumKeyValueHeads * c.HeadDim, c.HiddenSize);
-            Add(attention + "v_proj", layer, c.NumKeyValueHeads * c.HeadDim, c.HiddenSize);
-            Add(attention + "o_proj", layer, c.HiddenSize, c.NumAttentionHeads * c.HeadDim);
-        }
-        else
-        {
-            var queryWidth = c.NumAttentionHeads * (c.QkNopeHeadDim + c.QkRopeHeadDim);
-            if (c.QLoraRank is { } q)
-            {
-                Add(attention + "q_a_proj", layer, q, c.HiddenSize);
-                Add(attention + "q_b_proj", layer, queryWidth, q);
-            }
-            else
-            {
-                Add(attention + "q_proj", layer, queryWidth, c.HiddenSize);
-            }
-
-            Add(attention + "kv_a_proj_with_mqa", layer, c.KvLoraRank + c.QkRopeHeadDim, c.HiddenSize);
-            if (splitKeyValue)
-            {
-                Add(attention + "k_b_proj", layer, c.NumAttentionHeads * c.KvLoraRank, c.QkNopeHeadDim);
-                Add(attention + "v_b_proj", layer, c.NumAttentionHeads * c.VHeadDim, c.KvLoraRank);
-            }
-            else
-            {
-                Add(attention + "kv_b_proj", layer, c.NumAttentionHeads * (c.QkNopeHeadDim + c.VHeadDim), c.KvLoraRank);
-            }
-
-            Add(attention + "o_proj", layer, c.HiddenSize, c.NumAttentionHeads * c.VHeadDim);
-        }
-
-        if (layer >= c.NumHiddenLayers)
-            Add(prefix + "eh_proj", layer, c.HiddenSize, 2 * c.HiddenSize);
-        if (!c.IsMoeLayer(layer))
-        {
-            AddFeedForward(prefix + "mlp.", layer, c.IntermediateSize);
-            return;
-        }
-
-        Add(prefix + "mlp.gate", layer, c.NRoutedExperts, c.HiddenSize);
-        for (var e = 0; e < c.NRoutedExperts; e++)
-            AddFeedForward($"{prefix}mlp.experts.{e}.", layer, c.MoeIntermediateSize);
-        if (c.NSharedExperts > 0)
-            AddFeedForward(prefix + "mlp.shared_experts.", layer, c.NSharedExperts * c.MoeIntermediateSize);
-    }
-
-    private void AddFeedForward(string prefix, int layer, int intermediate)
-    {
-        Add(prefix + "gate_proj", layer, intermediate, Config.HiddenSize);
-        Add(prefix + "up_proj", layer, intermediate, Config.HiddenSize);
-        Add(prefix + "down_proj", layer, Config.HiddenSize, intermediate);
-    }
-
-    private void Add(string module, int layer, int rows, int cols)
-    {
-        var name = module + ".weight";
-        plan.Add((name, mix.FormatOf(name, cols, layer, Config.NumHiddenLayers), rows, cols));
     }
 
     private void Make(string name, WeightFormat format, int rows, int cols)

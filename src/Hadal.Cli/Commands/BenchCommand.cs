@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using Hadal.Checkpoints;
+using Hadal.Checkpoints.Conversion;
 using Hadal.Checkpoints.Synthetic;
 using Hadal.Cli.Terminals;
 using Hadal.Inference.Benchmarks;
@@ -9,9 +10,11 @@ using Hadal.Numerics.Threading;
 
 namespace Hadal.Cli.Commands;
 
-/// <summary><c>hadal bench</c>: the speed of a model, or of a published shape with random weights, against what the machine's memory allows.</summary>
+/// <summary><c>hadal bench</c>: the speed of a model, or of a published shape with random weights, against what the machine allows.</summary>
 internal static class BenchCommand
 {
+    private const string DefaultFormat = "q4_k_m";
+
     /// <summary>Describes the command.</summary>
     public static Command Create(Terminal terminal)
     {
@@ -19,60 +22,137 @@ internal static class BenchCommand
             "bench",
             "Measure prefill and decoding against the memory bandwidth found in the same run; --shape needs no download, only memory.",
             "hadal bench --model path/to/model.gguf --prompt 512 --generate 64 --threads 2",
-            "hadal bench --shape deepseek-v2-lite --format q4_k_m --prompt 512 --generate 64 --json");
+            "hadal bench --shape deepseek-v2-lite --format q4_k_m --prompt 512 --generate 64 --json",
+            "hadal bench --shape deepseek-v2-lite --context 8192,32768 --cache-type bf16 --plot roofline.png",
+            "hadal bench --shape deepseek-v2-lite --advise");
         var model = TypedOptions.Text("--model", "MODEL", "A model folder (config.json and *.safetensors) or a .gguf file.");
-        var shape = TypedOptions.Text("--shape", "NAME", $"Random weights of a published shape: {string.Join(", ", PublishedShapes.Names)}.");
-        var format = TypedOptions.Text("--format", "FORMAT", $"Format of the random weights: {string.Join(", ", FormatMix.Names)}. [default: q4_k_m]");
+        var shape = TypedOptions.Text("--shape", "NAME", $"Random weights of a published shape: {string.Join(", ", PublishedShapes.Names)} (cut to N layers).");
+        var from = TypedOptions.Text("--from", "FILE", "Show, or plot, what an earlier run printed with --json; nothing is measured.");
+        var format = TypedOptions.Text("--format", "FORMAT", $"Format of the random weights: {string.Join(", ", FormatMix.Names)}. [default: {DefaultFormat}]");
         var prompt = TypedOptions.Integer("--prompt", "Prompt tokens. [default: 512]", 1);
         var generate = TypedOptions.Integer("--generate", "Tokens to generate. [default: 64]", 2);
-        var batch = TypedOptions.Integer("--batch", "Sequences at once. [default: 1]", 1, 1024);
+        var batch = TypedOptions.Integer("--batch", "Sequences at once, each with its own prompt. [default: 1]", 1, 1024);
+        var contexts = TypedOptions.Integers("--context", "Measure attention behind so many cached tokens, too: 8192,32768.", 1);
         var threads = TypedOptions.Integer("--threads", "Threads to compute with. [default: all processors]", 1, 1024);
         var activations = TypedOptions.OneOf<ActivationPrecision?>(
             "--activations", "Precision of activations. [default: int8]", ("int8", ActivationPrecision.Int8), ("fp32", ActivationPrecision.F32), ("fp8", ActivationPrecision.Fp8));
+        var cacheType = ModelOptions.CacheTypes();
+        var save = TypedOptions.Text("--save", "FILE", "With --shape: write the random weights, with a made-up vocabulary, as a GGUF file, and measure nothing.");
+        var wholeKvB = TypedOptions.Flag("--whole-kv-b", "With --save: keep the key/value up-projection in one tensor, as ik_llama.cpp wants it.");
+        var dropMtp = TypedOptions.Flag("--drop-mtp", "With --save: leave the multi-token prediction modules out.");
+        var advise = TypedOptions.Flag("--advise", "Measure nothing: say in which formats the model fits this machine, and with how long a context.");
+        var plot = TypedOptions.Text("--plot", "FILE", "Draw the figures under the roofs of memory and arithmetic: FILE.png or FILE.svg.");
         var json = TypedOptions.Flag("--json", "Print one JSON object.");
-        foreach (var option in (Option[])[model, shape, format, prompt, generate, batch, threads, activations, json])
+        foreach (var option in (Option[])[model, shape, from, format, prompt, generate, batch, contexts, threads, activations, cacheType, save, wholeKvB, dropMtp, advise, plot, json])
             command.Add(option);
-        command.ExactlyOneOf(model, shape);
+        var drafts = new DraftOptions(command);
+        command.ExactlyOneOf(model, shape, from);
+        command.AtMostOneOf(save, advise);
+        command.Validators.Add(result =>
+        {
+            bool Given(Option option) => result.GetResult(option) is { Implicit: false };
+            if (!Given(shape) && Given(save))
+                result.AddError("--save goes with --shape only");
+            if (result.GetValue(plot) is { } file && !RooflinePlot.CanWrite(file))
+                result.AddError($"--plot: expected a file that ends with .png or .svg, found '{file}'");
+        });
         command.SetAction((result, cancellation) =>
         {
-            var options = new ForwardOptions { Activations = result.GetValue(activations) ?? ActivationPrecision.Int8 };
-            using var checkpoint = result.GetValue(model) is { } path
-                ? Checkpoint.Open(path)
-                : (Checkpoint)Synthetic(result.GetValue(shape)!, result.GetValue(format) ?? "q4_k_m", terminal, cancellation);
-            using var pool = new KernelThreads(result.GetValue(threads));
-            var (promptTokens, generated, sequences) = (result.GetValue(prompt) ?? 512, result.GetValue(generate) ?? 64, result.GetValue(batch) ?? 1);
-            if (checkpoint is not SyntheticCheckpoint)
-                MemoryPlan.For(checkpoint, checked((long)(promptTokens + generated) * sequences)).Check();
-            var measured = new ModelBenchmark(checkpoint, new DeepSeek(checkpoint, dropMtp: true), pool, options).Run(promptTokens, generated, sequences, cancellation);
-            if (result.GetValue(json))
-                terminal.Out.WriteLine(JsonSerializer.Serialize(measured, JsonOutput.Snake));
+            BenchmarkResult Measure(Checkpoint checkpoint, bool fromFile)
+            {
+                var options = new ForwardOptions { Activations = result.GetValue(activations) ?? ActivationPrecision.Int8, Cache = result.GetValue(cacheType) };
+                using var pool = new KernelThreads(result.GetValue(threads));
+                var plan = new BenchmarkPlan
+                {
+                    PromptTokens = result.GetValue(prompt) ?? 512, GenerateTokens = result.GetValue(generate) ?? 64, Batch = result.GetValue(batch) ?? 1,
+                    Contexts = result.GetValue(contexts) ?? [], FirstToken = fromFile,
+                };
+
+                // Random weights are in memory already.
+                (MemoryPlan.For(checkpoint, ModelBenchmark.CacheTokens(plan), options.Cache) with { WeightBytes = fromFile ? checkpoint.Tensors.Sum(t => t.ByteLength) : 0 }).Check();
+                var speculation = drafts.Read(result);
+                var deepSeek = new DeepSeek(checkpoint, dropMtp: speculation is null);
+                var measured = new ModelBenchmark(checkpoint, deepSeek, pool, options).Run(plan, cancellation);
+                return speculation is null
+                    ? measured
+                    : measured with { Speculation = new SpeculationBenchmark(deepSeek, pool, options).Run(speculation, plan.PromptTokens, plan.GenerateTokens, cancellation) };
+            }
+
+            if (result.GetValue(advise))
+            {
+                BenchReport.Advise(terminal, Advice(result.GetValue(model), result.GetValue(shape)), result.GetValue(json));
+                return Task.FromResult(ExitCode.Success);
+            }
+
+            BenchmarkResult figures;
+            if (result.GetValue(from) is { } earlier)
+            {
+                figures = BenchReport.Read(earlier);
+            }
+            else if (result.GetValue(model) is { } path)
+            {
+                using var checkpoint = Checkpoint.Open(path);
+                figures = Measure(checkpoint, fromFile: true);
+            }
             else
-                Show(terminal, measured);
+            {
+                using var checkpoint = Synthetic(result.GetValue(shape)!, result.GetValue(format) ?? DefaultFormat, terminal, cancellation);
+                if (result.GetValue(save) is { } file)
+                {
+                    using var pool = new KernelThreads(result.GetValue(threads));
+                    var options = new GgufConversionOptions
+                    {
+                        Type = null, SplitUpProjection = !result.GetValue(wholeKvB), IncludeMtp = !result.GetValue(dropMtp), Name = $"{result.GetValue(shape)}, {checkpoint.Path}",
+                    };
+                    var report = GgufConversion.Run(checkpoint, file, options, pool, cancellation: cancellation);
+                    terminal.Notice($"{file}: {report.Tensors.Count} tensors, {Display.Bytes(report.ByteLength)} of random weights");
+                    return Task.FromResult(ExitCode.Success);
+                }
+
+                figures = Measure(checkpoint, fromFile: false) with { Model = $"{result.GetValue(shape)}, {checkpoint.Path}" };
+            }
+
+            if (result.GetValue(json))
+                terminal.Out.WriteLine(JsonSerializer.Serialize(figures, JsonOutput.Snake));
+            else
+                BenchReport.Show(terminal, figures);
+            if (result.GetValue(plot) is { } picture)
+            {
+                RooflinePlot.Write(picture, figures);
+                terminal.Notice($"{picture}: the figures under their roofs");
+            }
+
             return Task.FromResult(ExitCode.Success);
         });
         return command;
     }
 
-    private static SyntheticCheckpoint Synthetic(string shape, string format, Terminal terminal, CancellationToken cancellation)
+    private static IReadOnlyList<MemoryAdvice> Advice(string? model, string? shape)
+    {
+        if (shape is not null)
+            return Known(() => MemoryAdvice.For(PublishedShapes.Find(shape)));
+        if (model is null)
+            throw new CommandException("--advise: expected --model or --shape, found --from", "see 'hadal bench --help'", ExitCode.Usage);
+        using var checkpoint = Checkpoint.Open(model);
+        return [MemoryAdvice.For(checkpoint), .. MemoryAdvice.For(checkpoint.Config)];
+    }
+
+    private static SyntheticCheckpoint Synthetic(string shape, string format, Terminal terminal, CancellationToken cancellation) => Known(() =>
+    {
+        var (config, mix) = (PublishedShapes.Find(shape), FormatMix.Parse(format));
+        using var progress = new ProgressLine(terminal, "making random weights");
+        return new SyntheticCheckpoint(config, mix, progress: progress, cancellation: cancellation);
+    });
+
+    private static T Known<T>(Func<T> make)
     {
         try
         {
-            using var progress = new ProgressLine(terminal, "making random weights");
-            return new SyntheticCheckpoint(PublishedShapes.Find(shape), FormatMix.Parse(format), progress: progress, cancellation: cancellation);
+            return make();
         }
         catch (ArgumentException unknown)
         {
             throw new CommandException(unknown.Message, "see 'hadal bench --help'");
         }
-    }
-
-    private static void Show(Terminal terminal, BenchmarkResult r)
-    {
-        terminal.Out.WriteLine($"prefill        {r.PrefillTokensPerSecond:0.0} tokens/s");
-        terminal.Out.WriteLine($"decode         {r.DecodeTokensPerSecond:0.00} tokens/s (median step {r.MedianStepSeconds * 1e3:0.0} ms)");
-        terminal.Out.WriteLine($"weights read   {r.WeightBytesPerToken / 1e9:0.000} GB a token");
-        terminal.Out.WriteLine($"read bandwidth {r.ReadBandwidthGbS:0.0} GB/s ({r.ReadBandwidthBeforeGbS:0.0} before, {r.ReadBandwidthAfterGbS:0.0} after)");
-        terminal.Out.WriteLine($"roofline       {r.RooflineFraction:0.00} of what that bandwidth allows");
-        terminal.Out.WriteLine($"garbage        {r.GcBytesPerToken:0} managed bytes a step");
     }
 }

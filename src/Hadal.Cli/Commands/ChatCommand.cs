@@ -33,7 +33,7 @@ internal static class ChatCommand
         var sampling = new SamplingFlags(DefaultTemperature);
         sampling.AddTo(command);
         var drafts = new DraftOptions(command);
-        model.Running(command).Arithmetic(command);
+        model.Running(command).Arithmetic(command).CacheType(command);
         command.SetAction((result, _) =>
         {
             var path = model.Path(result, terminal);

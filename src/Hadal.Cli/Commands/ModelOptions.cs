@@ -3,6 +3,7 @@ using Hadal.Checkpoints.Config;
 using Hadal.Cli.Demo;
 using Hadal.Cli.Terminals;
 using Hadal.Inference.Model;
+using Hadal.Numerics.Kernels;
 
 namespace Hadal.Cli.Commands;
 
@@ -35,6 +36,8 @@ internal sealed class ModelOptions
     private readonly Option<ActivationPrecision> activations = TypedOptions.Choice(
         "--activations", "Precision of activations: int8 is fast on GGUF's integer types; fp8 is W8A8 as DeepSeek's GPU code computes it.",
         ("fp32", ActivationPrecision.F32), ("int8", ActivationPrecision.Int8), ("fp8", ActivationPrecision.Fp8));
+
+    private readonly Option<CacheFormat> cacheType = CacheTypes();
 
     private readonly Option<MtpInput> mtpInput = TypedOptions.Choice(
         "--mtp-input", "State that the MTP module reads.", ("after-norm", MtpInput.AfterFinalNorm), ("before-norm", MtpInput.BeforeFinalNorm));
@@ -81,6 +84,13 @@ internal sealed class ModelOptions
         return this;
     }
 
+    /// <summary>Adds the choice of how the cache is stored.</summary>
+    public ModelOptions CacheType(Command command)
+    {
+        command.Add(cacheType);
+        return this;
+    }
+
     /// <summary>Adds the choice of the MTP module's input.</summary>
     public ModelOptions MtpState(Command command)
     {
@@ -101,7 +111,7 @@ internal sealed class ModelOptions
 
     /// <summary>Opens the model, its path already known.</summary>
     public LoadedModel Load(string path, ParseResult result, Terminal terminal, Func<ModelConfig, int> cacheTokens) =>
-        LoadedModel.Open(path, cacheTokens, result.GetValue(threads), result.GetValue(dropMtp), terminal);
+        LoadedModel.Open(path, cacheTokens, result.GetValue(cacheType), result.GetValue(threads), result.GetValue(dropMtp), terminal);
 
     /// <summary>The threads that were asked for, or null for all processors.</summary>
     public int? Threads(ParseResult result) => result.GetValue(threads);
@@ -111,6 +121,12 @@ internal sealed class ModelOptions
     {
         Attention = result.GetValue(attention),
         Activations = result.GetValue(activations),
+        Cache = result.GetValue(cacheType),
         MtpInput = result.GetValue(mtpInput),
     };
+
+    /// <summary>The option that says how the cache is stored.</summary>
+    public static Option<CacheFormat> CacheTypes() => TypedOptions.Choice(
+        "--cache-type", "How attention's cache is stored: bf16 halves it, q8 (8-bit integers with a scale for each 64 values) halves that again.",
+        ("f32", CacheFormat.F32), ("bf16", CacheFormat.BF16), ("q8", CacheFormat.Q8));
 }

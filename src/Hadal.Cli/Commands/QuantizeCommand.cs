@@ -64,7 +64,7 @@ internal static class QuantizeCommand
                 : GgufConversion.Run(
                     checkpoint,
                     path,
-                    new GgufConversionOptions { Type = result.GetValue(type)!.Value, IncludeMtp = !result.GetValue(dropMtp), SplitUpProjection = !result.GetValue(wholeKvB) },
+                    new GgufConversionOptions { Type = result.GetValue(type), IncludeMtp = !result.GetValue(dropMtp), SplitUpProjection = !result.GetValue(wholeKvB) },
                     threads,
                     told,
                     cancellation);

@@ -44,7 +44,8 @@ internal static class ServeCommand
         var threads = TypedOptions.Integer("--threads", "Threads to compute with; no influence on the result. [default: all processors]", 1, 1024);
         var activations = TypedOptions.Choice(
             "--activations", "Precision of activations.", ("fp32", ActivationPrecision.F32), ("int8", ActivationPrecision.Int8), ("fp8", ActivationPrecision.Fp8));
-        foreach (var option in (Option[])[models, config, host, port, open, certificate, key, context, parallel, template, threads, activations])
+        var cache = ModelOptions.CacheTypes();
+        foreach (var option in (Option[])[models, config, host, port, open, certificate, key, context, parallel, template, threads, activations, cache])
             command.Add(option);
         var drafts = new DraftOptions(command);
         command.SetAction(async (result, cancellation) =>
@@ -64,7 +65,7 @@ internal static class ServeCommand
                     Run = defaults.Run with
                     {
                         Threads = result.GetValue(threads),
-                        Engine = new EngineOptions { Speculation = drafts.Read(result), Forward = new ForwardOptions { Activations = result.GetValue(activations) } },
+                        Engine = new EngineOptions { Speculation = drafts.Read(result), Forward = new ForwardOptions { Activations = result.GetValue(activations), Cache = result.GetValue(cache) } },
                     },
                 };
             }

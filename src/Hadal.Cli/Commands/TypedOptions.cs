@@ -17,6 +17,16 @@ internal static class TypedOptions
             : Wrong<int?>(result, name, max == int.MaxValue ? $"a whole number of at least {min}" : $"a whole number from {min} to {max}"),
     };
 
+    /// <summary>Whole numbers, <c>1,2,3</c>, each of at least some value; null where it is not given.</summary>
+    public static Option<int[]?> Integers(string name, string help, int min) => new(name)
+    {
+        Description = help,
+        HelpName = "N,N",
+        CustomParser = result => ParseIds(Text(result)) is { } values && Array.TrueForAll(values, value => value >= min)
+            ? values
+            : Wrong<int[]?>(result, name, $"whole numbers of at least {min}, such as 8192,32768"),
+    };
+
     /// <summary>A finite number that satisfies a condition; null where it is not given.</summary>
     public static Option<double?> Number(string name, string help, Func<double, bool> holds, string expected) => new(name)
     {

@@ -7,47 +7,18 @@ using Hadal.Numerics.Threading;
 
 namespace Hadal.Inference.Benchmarks;
 
-/// <summary>What a measurement found; names as <c>hadal bench --json</c> prints them, in snake case.</summary>
-public sealed record BenchmarkResult
-{
-    /// <summary>Prompt tokens of all sequences per second.</summary>
-    public required double PrefillTokensPerSecond { get; init; }
-
-    /// <summary>Generated tokens of all sequences per second.</summary>
-    public required double DecodeTokensPerSecond { get; init; }
-
-    /// <summary>Weight bytes that one decoding step reads, divided by the tokens it decodes.</summary>
-    public required double WeightBytesPerToken { get; init; }
-
-    /// <summary>Read bandwidth of all workers together, the mean of before and after, in 10^9 bytes per second.</summary>
-    public required double ReadBandwidthGbS { get; init; }
-
-    /// <summary>Decoding's rate of reading weights over the read bandwidth.</summary>
-    public required double RooflineFraction { get; init; }
-
-    /// <summary>Managed bytes allocated for each decoding step.</summary>
-    public required double GcBytesPerToken { get; init; }
-
-    /// <summary>Seconds of a step with one token, the median.</summary>
-    public required double MedianStepSeconds { get; init; }
-
-    /// <summary>Read bandwidth before, in 10^9 bytes per second.</summary>
-    public required double ReadBandwidthBeforeGbS { get; init; }
-
-    /// <summary>Read bandwidth after, in 10^9 bytes per second.</summary>
-    public required double ReadBandwidthAfterGbS { get; init; }
-}
-
 /// <summary>Measures prefill and decoding of a model against the memory bandwidth found in the same run.</summary>
 public sealed class ModelBenchmark
 {
     private const int PrefillChunk = 512;
+    private const int FirstPrompt = 32;
     private const int Seed = 11;
 
     private readonly Checkpoint checkpoint;
     private readonly DeepSeek model;
     private readonly KernelThreads threads;
     private readonly ForwardOptions options;
+    private readonly ForwardBatch batch = new();
 
     /// <summary>Prepares a measurement.</summary>
     /// <param name="checkpoint">The model's checkpoint.</param>
@@ -56,34 +27,43 @@ public sealed class ModelBenchmark
     /// <param name="options">Arithmetic choices.</param>
     public ModelBenchmark(Checkpoint checkpoint, DeepSeek model, KernelThreads threads, ForwardOptions options)
     {
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(threads);
+        ArgumentNullException.ThrowIfNull(options);
         this.checkpoint = checkpoint;
         this.model = model;
         this.threads = threads;
         this.options = options;
     }
 
-    /// <summary>Runs the measurement.</summary>
-    /// <param name="promptTokens">Tokens of each prompt, random ids.</param>
-    /// <param name="generateTokens">Decoding steps.</param>
-    /// <param name="sequences">Sequences decoded together.</param>
-    /// <param name="cancellation">Ends it between two steps.</param>
-    public BenchmarkResult Run(int promptTokens, int generateTokens, int sequences = 1, CancellationToken cancellation = default)
+    /// <summary>Tokens of cache that a plan needs at once.</summary>
+    public static int CacheTokens(BenchmarkPlan plan)
     {
-        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(promptTokens);
-        ArgumentOutOfRangeException.ThrowIfLessThan(generateTokens, 2);
-        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(sequences);
+        ArgumentNullException.ThrowIfNull(plan);
+        var each = (plan.PromptTokens + plan.GenerateTokens + 64 + 63) / 64 * 64;
+        return Math.Max(checked(each * plan.Batch), plan.Contexts.Select(ContextBenchmark.CacheTokens).DefaultIfEmpty().Max());
+    }
+
+    /// <summary>Runs the measurement.</summary>
+    /// <param name="plan">What to measure.</param>
+    /// <param name="cancellation">Ends it between two steps.</param>
+    public BenchmarkResult Run(BenchmarkPlan plan, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        plan.Validate();
+        var firstToken = plan.FirstToken ? FirstToken() : (double?)null;
         var random = new Random(Seed);
-        var pageTokens = (promptTokens + generateTokens + 64 + 63) / 64 * 64;
-        using var pool = new CachePool(model.Config, checked(pageTokens * sequences));
-        var caches = Enumerable.Range(0, sequences).Select(_ => new SequenceCache(pool)).ToArray();
+        using var pool = new CachePool(model.Config, CacheTokens(plan with { Contexts = [] }), format: options.Cache);
+        var caches = Enumerable.Range(0, plan.Batch).Select(_ => new SequenceCache(pool)).ToArray();
         try
         {
-            var context = new ForwardContext(threads, options);
-            var batch = new ForwardBatch();
+            var traffic = new WeightTraffic(checkpoint);
+            var context = new ForwardContext(threads, options, traffic);
 
             // Warm-up: code, page tables and scratch memory; then start afresh.
-            Prefill(caches[0], RandomTokens(random, Math.Min(32, promptTokens)), batch, context);
-            Step(caches, new int[sequences], batch, context);
+            Prefill(caches[0], RandomTokens(random, Math.Min(32, plan.PromptTokens)), context);
+            Step(caches, new int[plan.Batch], context);
             foreach (var cache in caches)
                 cache.Truncate(0);
 
@@ -92,25 +72,44 @@ public sealed class ModelBenchmark
             foreach (var cache in caches)
             {
                 cancellation.ThrowIfCancellationRequested();
-                Prefill(cache, RandomTokens(random, promptTokens), batch, context);
+                Prefill(cache, RandomTokens(random, plan.PromptTokens), context);
             }
 
             var prefillSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-            var touched = TouchedBytes(caches, RandomTokens(random, sequences), batch);
-            var (decodeSeconds, steps, allocated) = Decode(caches, random, generateTokens, batch, context, cancellation);
+            var decoded = Decode(caches, random, plan.GenerateTokens, traffic, context, cancellation);
             var after = ReadBandwidth.Measure(threads) / 1e9;
             var bandwidth = (before + after) / 2;
+            var peak = ArithmeticPeak.Measure(threads);
+            var rate = (double)plan.GenerateTokens * plan.Batch / decoded.Seconds;
+            var wall = bandwidth * 1e9 / decoded.WeightBytes * plan.Batch;
             return new BenchmarkResult
             {
-                PrefillTokensPerSecond = (double)promptTokens * sequences / prefillSeconds,
-                DecodeTokensPerSecond = (double)generateTokens * sequences / decodeSeconds,
-                WeightBytesPerToken = touched / sequences,
+                Model = checkpoint.Path,
+                Threads = threads.Count,
+                Activations = options.Activations.ToString().ToLowerInvariant(),
+                CacheType = options.Cache.ToString().ToLowerInvariant(),
+                PromptTokens = plan.PromptTokens,
+                GenerateTokens = plan.GenerateTokens,
+                Batch = plan.Batch,
+                PrefillTokensPerSecond = (double)plan.PromptTokens * plan.Batch / prefillSeconds,
+                DecodeTokensPerSecond = rate,
+                WeightBytesPerStep = decoded.WeightBytes,
+                WeightBytesPerToken = decoded.WeightBytes / plan.Batch,
                 ReadBandwidthGbS = bandwidth,
-                RooflineFraction = touched * generateTokens / decodeSeconds / (bandwidth * 1e9),
-                GcBytesPerToken = (double)allocated / generateTokens,
-                MedianStepSeconds = steps[steps.Length / 2],
                 ReadBandwidthBeforeGbS = before,
                 ReadBandwidthAfterGbS = after,
+                WallTokensPerSecond = wall,
+                RooflineFraction = rate / wall,
+                GcBytesPerToken = (double)decoded.Allocated / plan.GenerateTokens,
+                MedianStepSeconds = decoded.MedianStep,
+                AttentionFraction = decoded.Attention / decoded.Seconds,
+                PeakGflops = peak / 1e9,
+                ActivatedParameters = ParameterCount.Of(checkpoint).Activated,
+                WeightsBytes = checkpoint.Tensors.Sum(t => t.ByteLength),
+                CacheBytes = (long)pool.PageCount * pool.PageTokens * pool.Layers * CacheRow.Bytes(pool.Format, pool.RowWidth),
+                FirstTokenSeconds = firstToken,
+                Contexts = Contexts(plan, bandwidth * 1e9, peak, cancellation),
+                PeakRssBytes = PeakMemory(),
             };
         }
         finally
@@ -120,25 +119,26 @@ public sealed class ModelBenchmark
         }
     }
 
-    /// <summary>Weight bytes of everything a token passes in any case (without embedding and routed experts), and of one routed expert in each layer.</summary>
-    private static (double Always, Dictionary<int, double> Expert) WeightBytes(Checkpoint checkpoint)
+    private static long PeakMemory()
     {
-        var always = 0.0;
-        var expert = new Dictionary<int, double>();
-        var config = checkpoint.Config;
-        foreach (var tensor in checkpoint.Tensors)
-        {
-            var parts = tensor.Name.Split('.');
-            var layer = parts.Length > 2 && parts[1] == "layers" ? int.Parse(parts[2], System.Globalization.CultureInfo.InvariantCulture) : -1;
-            if (layer >= config.NumHiddenLayers || (tensor.Name == "model.embed_tokens.weight" && !config.TieWordEmbeddings))
-                continue;
-            if (parts.Length > 4 && parts[4] == "experts")
-                expert[layer] = expert.GetValueOrDefault(layer) + ((double)tensor.ByteLength / config.NRoutedExperts);
-            else
-                always += tensor.ByteLength;
-        }
+        using var process = Process.GetCurrentProcess();
+        return process.PeakWorkingSet64;
+    }
 
-        return (always, expert);
+    private List<ContextResult> Contexts(BenchmarkPlan plan, double bandwidth, double peak, CancellationToken cancellation)
+    {
+        var benchmark = new ContextBenchmark(model, threads, options);
+        return [.. plan.Contexts.Select(context => benchmark.Run(context, bandwidth, peak, cancellation))];
+    }
+
+    // Everything that a user waits for before the first word: the runtime's start, opening the files, compilation, touching the weights.
+    private double FirstToken()
+    {
+        using var pool = new CachePool(model.Config, FirstPrompt, format: options.Cache);
+        using var cache = new SequenceCache(pool);
+        Prefill(cache, RandomTokens(new Random(Seed), FirstPrompt), new ForwardContext(threads, options));
+        using var process = Process.GetCurrentProcess();
+        return (TimeProvider.System.GetUtcNow().UtcDateTime - process.StartTime.ToUniversalTime()).TotalSeconds;
     }
 
     private int[] RandomTokens(Random random, int count)
@@ -149,7 +149,7 @@ public sealed class ModelBenchmark
         return tokens;
     }
 
-    private void Prefill(SequenceCache cache, int[] tokens, ForwardBatch batch, ForwardContext context)
+    private void Prefill(SequenceCache cache, int[] tokens, ForwardContext context)
     {
         for (var at = 0; at < tokens.Length; at += PrefillChunk)
         {
@@ -160,7 +160,7 @@ public sealed class ModelBenchmark
         }
     }
 
-    private void Step(SequenceCache[] caches, int[] tokens, ForwardBatch batch, ForwardContext context)
+    private void Step(SequenceCache[] caches, int[] tokens, ForwardContext context)
     {
         batch.Clear();
         for (var i = 0; i < caches.Length; i++)
@@ -168,12 +168,14 @@ public sealed class ModelBenchmark
         model.Forward(batch, context);
     }
 
-    private (double Seconds, double[] SortedSteps, long Allocated) Decode(
-        SequenceCache[] caches, Random random, int count, ForwardBatch batch, ForwardContext context, CancellationToken cancellation)
+    private (double Seconds, double MedianStep, long Allocated, double WeightBytes, double Attention) Decode(
+        SequenceCache[] caches, Random random, int count, WeightTraffic traffic, ForwardContext context, CancellationToken cancellation)
     {
         var tokens = RandomTokens(random, caches.Length * count);
         var step = new int[caches.Length];
         var times = new double[count];
+        traffic.Restart();
+        var attention = context.AttentionTicks;
         var allocated = GC.GetTotalAllocatedBytes();
         var begin = Stopwatch.GetTimestamp();
         for (var i = 0; i < count; i++)
@@ -181,35 +183,13 @@ public sealed class ModelBenchmark
             cancellation.ThrowIfCancellationRequested();
             var start = Stopwatch.GetTimestamp();
             tokens.AsSpan(i * caches.Length, caches.Length).CopyTo(step);
-            Step(caches, step, batch, context);
+            Step(caches, step, context);
             times[i] = Stopwatch.GetElapsedTime(start).TotalSeconds;
         }
 
         var seconds = Stopwatch.GetElapsedTime(begin).TotalSeconds;
         allocated = GC.GetTotalAllocatedBytes() - allocated;
         Array.Sort(times);
-        return (seconds, times, allocated);
-    }
-
-    // One more step, watched: which experts do the sequences touch together?
-    private double TouchedBytes(SequenceCache[] caches, int[] tokens, ForwardBatch batch)
-    {
-        var probe = new ExpertCount();
-        Step(caches, tokens, batch, new ForwardContext(threads, options, probe));
-        foreach (var cache in caches)
-            cache.Truncate(cache.Length - 1);
-        var (always, expert) = WeightBytes(checkpoint);
-        return always + probe.Distinct.Sum(entry => entry.Value * expert.GetValueOrDefault(entry.Key));
-    }
-
-    private sealed class ExpertCount : IForwardProbe
-    {
-        public Dictionary<int, int> Distinct { get; } = [];
-
-        public void Tensor(string name, int layer, ReadOnlySpan<float> values)
-        {
-        }
-
-        public void Routing(int layer, ReadOnlySpan<int> ids, ReadOnlySpan<float> weights) => Distinct[layer] = new HashSet<int>(ids.ToArray()).Count;
+        return (seconds, times[count / 2], allocated, traffic.BytesPerStep(count), (double)(context.AttentionTicks - attention) / Stopwatch.Frequency);
     }
 }

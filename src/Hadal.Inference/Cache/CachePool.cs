@@ -6,7 +6,7 @@ namespace Hadal.Inference.Cache;
 
 /// <summary>
 /// The memory of all sequences' caches: pages of <see cref="PageTokens"/> rows for every layer, handed out as sequences grow. A row holds the compressed
-/// latent <c>[c_kv (C) | k_rope (R)]</c> of a token (DeepSeek-V2 report section 2.1.2), or the keys and values of a dense Llama.
+/// latent <c>[c_kv (C) | k_rope (R)]</c> of a token (DeepSeek-V2 report section 2.1.2), or the keys and values of a dense Llama, in any <see cref="CacheFormat"/>.
 /// A page may have several holders, sequences that begin alike and the <see cref="PrefixTree"/>; it is free again when the last lets go.
 /// </summary>
 /// <remarks>Taking and returning pages is safe from several threads; the rows themselves belong to their holders, who write only to pages they hold alone.</remarks>
@@ -16,14 +16,16 @@ public sealed class CachePool : IDisposable
     private readonly Stack<int> free;
     private readonly int[] references;
     private readonly Lock gate = new();
-    private readonly long layerValues;
+    private readonly int rowBytes;
+    private readonly long layerBytes;
 
     /// <summary>Allocates room for <paramref name="capacityTokens"/> tokens, rounded up to whole pages.</summary>
     /// <param name="config">Model whose layers (MTP modules included) are cached.</param>
     /// <param name="capacityTokens">Tokens of all sequences together.</param>
     /// <param name="pageTokens">Rows in a page, a power of two.</param>
+    /// <param name="format">How rows are stored.</param>
     /// <exception cref="OutOfMemoryException">The system has not that much.</exception>
-    public CachePool(ModelConfig config, int capacityTokens, int pageTokens = 64)
+    public CachePool(ModelConfig config, int capacityTokens, int pageTokens = 64, CacheFormat format = CacheFormat.F32)
     {
         ArgumentNullException.ThrowIfNull(config);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(capacityTokens);
@@ -34,8 +36,10 @@ public sealed class CachePool : IDisposable
         RowWidth = Width(config);
         MtpModules = config.NumNextnPredictLayers;
         Layers = config.NumHiddenLayers + MtpModules;
-        layerValues = (long)PageCount * pageTokens * RowWidth;
-        memory = new NativeBuffer(checked(layerValues * Layers * sizeof(float)));
+        Format = format;
+        rowBytes = CacheRow.Bytes(format, RowWidth);
+        layerBytes = (long)PageCount * pageTokens * rowBytes;
+        memory = new NativeBuffer(checked(layerBytes * Layers));
         free = new Stack<int>(Enumerable.Range(0, PageCount).Reverse());
         references = new int[PageCount];
     }
@@ -48,6 +52,9 @@ public sealed class CachePool : IDisposable
 
     /// <summary>Values in a row.</summary>
     public int RowWidth { get; }
+
+    /// <summary>How rows are stored.</summary>
+    public CacheFormat Format { get; }
 
     /// <summary>Layers cached, MTP modules included.</summary>
     public int Layers { get; }
@@ -147,9 +154,9 @@ public sealed class CachePool : IDisposable
         }
     }
 
-    /// <summary>The first <paramref name="rows"/> rows of a page in one layer.</summary>
-    internal Span<float> Rows(int layer, int page, int rows) =>
-        memory.Span<float>((layer * layerValues) + ((long)page * PageTokens * RowWidth), rows * RowWidth);
+    /// <summary>The first <paramref name="rows"/> rows of a page in one layer, as they are stored.</summary>
+    internal Span<byte> Rows(int layer, int page, int rows) =>
+        memory.Span<byte>((layer * layerBytes) + ((long)page * PageTokens * rowBytes), rows * rowBytes);
 
     /// <summary>Copies the first rows of a page, in every layer.</summary>
     internal void Copy(int from, int to, int rows)
@@ -158,7 +165,7 @@ public sealed class CachePool : IDisposable
             Rows(layer, from, rows).CopyTo(Rows(layer, to, rows));
     }
 
-    internal CachePages Pages(int layer, NativeBuffer table) => new(memory, layer * layerValues, table, PageTokens, RowWidth);
+    internal CachePages Pages(int layer, NativeBuffer table) => new(memory, layer * layerBytes, table, PageTokens, RowWidth, Format);
 }
 
 /// <summary>No page is left in the <see cref="CachePool"/>.</summary>

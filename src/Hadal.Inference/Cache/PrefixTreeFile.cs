@@ -1,20 +1,21 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
+using Hadal.Numerics.Kernels;
 
 namespace Hadal.Inference.Cache;
 
 /// <summary>
 /// A <see cref="PrefixTree"/> on disk, so that conversations are found again after a restart. Little-endian:
-/// "HADALPFX", version, fingerprint of the model (32 bytes), page tokens, row width, layers, lookahead, number of nodes; then each node (parent's number or
-/// -1, next token, number of tokens, tokens), from the most recently used on, parents first; then each node's rows, layer by layer, as float32; then the
+/// "HADALPFX", version, fingerprint of the model (32 bytes), page tokens, row width, row format, layers, lookahead, number of nodes; then each node (parent's number or
+/// -1, next token, number of tokens, tokens), from the most recently used on, parents first; then each node's rows, layer by layer, as they are stored; then the
 /// SHA-256 of everything before.
 /// </summary>
 public static class PrefixTreeFile
 {
-    private const int Version = 1;
+    private const int Version = 2;
     private const int FingerprintBytes = 32;
-    private const int HeaderBytes = 8 + sizeof(int) + FingerprintBytes + (5 * sizeof(int));
+    private const int HeaderBytes = 8 + sizeof(int) + FingerprintBytes + (6 * sizeof(int));
 
     private static ReadOnlySpan<byte> Magic => "HADALPFX"u8;
 
@@ -89,7 +90,7 @@ public static class PrefixTreeFile
         writer.Write(Magic);
         writer.Write(Version);
         writer.Write(fingerprint);
-        foreach (var value in (int[])[pool.PageTokens, pool.RowWidth, pool.Layers, tree.Lookahead ? 1 : 0, nodes.Count])
+        foreach (var value in (int[])[pool.PageTokens, pool.RowWidth, (int)pool.Format, pool.Layers, tree.Lookahead ? 1 : 0, nodes.Count])
             writer.Write(value);
         foreach (var node in nodes)
         {
@@ -104,7 +105,7 @@ public static class PrefixTreeFile
         foreach (var node in nodes)
         {
             for (var layer = 0; layer < pool.Layers; layer++)
-                writer.Write(MemoryMarshal.AsBytes(pool.Rows(layer, node.Page, node.Tokens.Length)));
+                writer.Write(pool.Rows(layer, node.Page, node.Tokens.Length));
         }
     }
 
@@ -122,13 +123,14 @@ public static class PrefixTreeFile
             throw new InvalidDataException("saved by another model, or with other arithmetic");
         Expect("page tokens", reader.ReadInt(), pool.PageTokens);
         Expect("row width", reader.ReadInt(), pool.RowWidth);
+        Expect("row format", reader.ReadInt(), (int)pool.Format);
         Expect("layers", reader.ReadInt(), pool.Layers);
         Expect("lookahead", reader.ReadInt(), tree.Lookahead ? 1 : 0);
         var count = reader.ReadInt();
         if (count < 0 || count > reader.Length / (4 * sizeof(int)))
             throw new InvalidDataException($"{count} nodes in a file of {reader.Length} bytes");
         var nodes = ReadNodes(reader, count, pool.PageTokens);
-        var rowBytes = (long)pool.RowWidth * pool.Layers * sizeof(float);
+        var rowBytes = (long)CacheRow.Bytes(pool.Format, pool.RowWidth) * pool.Layers;
         var expected = reader.Position + nodes.Sum(n => n.Tokens.Length * rowBytes) + SHA256.HashSizeInBytes;
         if (reader.Length != expected)
             throw new InvalidDataException($"{reader.Length} bytes, expected {expected}");
@@ -171,9 +173,9 @@ public static class PrefixTreeFile
             made.Add(node);
             for (var layer = 0; layer < pool.Layers; layer++)
             {
-                var bytes = tokens.Length * pool.RowWidth * sizeof(float);
+                var bytes = tokens.Length * CacheRow.Bytes(pool.Format, pool.RowWidth);
                 if (node is not null)
-                    reader.Read(MemoryMarshal.AsBytes(pool.Rows(layer, node.Page, tokens.Length)));
+                    reader.Read(pool.Rows(layer, node.Page, tokens.Length));
                 else
                     reader.Read((skipped.Length < bytes ? skipped = new byte[bytes] : skipped).AsSpan(0, bytes));
             }

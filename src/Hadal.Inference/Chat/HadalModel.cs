@@ -72,7 +72,7 @@ public sealed class HadalModel : IDisposable
         var checkpoint = Checkpoint.Open(path);
         try
         {
-            MemoryPlan.For(checkpoint, options.Engine.CacheTokens).Check();
+            MemoryPlan.For(checkpoint, options.Engine.CacheTokens, options.Engine.Forward.Cache).Check();
             return new HadalModel(checkpoint, tokenizer, template, options);
         }
         catch

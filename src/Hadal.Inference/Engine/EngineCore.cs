@@ -47,7 +47,7 @@ internal sealed class EngineCore : IDisposable
             mtp = looksUp ? null : new MtpDrafter(model, context, speculation);
         }
 
-        Pool = new CachePool(model.Config, options.CacheTokens, options.PageTokens);
+        Pool = new CachePool(model.Config, options.CacheTokens, options.PageTokens, options.Forward.Cache);
         Tree = new PrefixTree(Pool, lookahead: mtp is not null);
         Tree.MaxPages = Pool.PageCount - (int)(Pool.PageCount * options.SidePart);
         scheduler = new Scheduler(Pool, Tree, options, mtp is null ? 0 : options.Speculation!.DraftTokens);

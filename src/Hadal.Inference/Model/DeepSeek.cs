@@ -2,6 +2,7 @@ using Hadal.Checkpoints;
 using Hadal.Checkpoints.Config;
 using Hadal.Inference.Cache;
 using Hadal.Numerics;
+using Hadal.Numerics.Formats;
 using Hadal.Numerics.Kernels;
 
 namespace Hadal.Inference.Model;
@@ -18,6 +19,7 @@ public sealed class DeepSeek : ILanguageModel
     private readonly TransformerLayer[] layers;
     private readonly float[] finalNorm;
     private readonly WeightMatrix head;
+    private readonly ScaleKind activationScales;
     private readonly MultiTokenPrediction[] mtp;
     private readonly RotaryEmbedding rotary;
 
@@ -30,9 +32,11 @@ public sealed class DeepSeek : ILanguageModel
     {
         ArgumentNullException.ThrowIfNull(checkpoint);
         Config = checkpoint.Config;
+        var populated = Task.Run(checkpoint.Populate);
         var root = new Weights(checkpoint, string.Empty);
         embedding = root.Matrix("model.embed_tokens", Config.VocabSize, Config.HiddenSize);
         head = Config.TieWordEmbeddings ? embedding : root.Matrix("lm_head", Config.VocabSize, Config.HiddenSize);
+        activationScales = root.ActivationScales;
         finalNorm = root.Norm("model.norm", Config.HiddenSize);
         rotary = Positions.Rotary(Config);
         mtp = new MultiTokenPrediction[dropMtp ? 0 : Config.NumNextnPredictLayers];
@@ -46,6 +50,8 @@ public sealed class DeepSeek : ILanguageModel
                 mtp[i - layers.Length] = new MultiTokenPrediction(weights, i);
             progress?.Report((i + 1.0) / (layers.Length + mtp.Length));
         }
+
+        populated.GetAwaiter().GetResult();
     }
 
     /// <summary>What the model is.</summary>
@@ -166,7 +172,7 @@ public sealed class DeepSeek : ILanguageModel
         for (var i = 0; i < rows.Length; i++)
             normed.Slice(rows[i] * width, width).CopyTo(input[(i * width)..]);
         var logits = context.Scratch.Take(Slot.Logits, (long)rows.Length * Config.VocabSize);
-        MatMul.Multiply(head, input, logits, rows.Length, context.Threads);
+        new Linear(head, activationScales).Apply(input, logits, rows.Length, context);
         return logits;
     }
 }

@@ -24,11 +24,13 @@ internal sealed class FeedForward(Weights weights, int hidden, int intermediate)
     /// <inheritdoc/>
     public void Forward(ReadOnlySpan<float> x, Span<float> output, int layer, int tokens, ForwardContext context)
     {
-        var gate_TI = context.Scratch.Take(Slot.Gate, (long)tokens * gate.Outputs);
-        var up_TI = context.Scratch.Take(Slot.Up, (long)tokens * up.Outputs);
-        gate.Apply(x, gate_TI, tokens, context);
-        up.Apply(x, up_TI, tokens, context);
-        SwiGlu.InPlace(gate_TI, up_TI);
-        down.Apply(up_TI, output, tokens, context);
+        var gated = tokens * gate.Outputs;
+        var gateUp_2TI = context.Scratch.Take(Slot.GateUp, 2L * gated);
+        Linear.Apply([new Product(gate.Weight, 0, tokens, 0), new Product(up.Weight, 0, tokens, gated)], gate.ActivationScales, x, [], gateUp_2TI, context);
+        SwiGlu.InPlace(gateUp_2TI[..gated], gateUp_2TI[gated..], context.Threads);
+        down.Apply(gateUp_2TI[gated..], output, tokens, context);
     }
+
+    /// <summary>gate, up and down, for a caller that computes several of these together.</summary>
+    public (Linear Gate, Linear Up, Linear Down) Linears => (gate, up, down);
 }

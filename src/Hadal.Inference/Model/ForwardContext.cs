@@ -1,3 +1,4 @@
+using Hadal.Numerics.Kernels;
 using Hadal.Numerics.Threading;
 
 namespace Hadal.Inference.Model;
@@ -10,20 +11,16 @@ internal enum Slot
     Normed,
     FinalHidden,
     FinalNormed,
-    QueryLatent,
+    Projected,
     Query,
     KeyValue,
     AttentionHeads,
     BlockOutput,
-    Gate,
-    Up,
+    GateUp,
     RouterScores,
     RoutedWeights,
     ExpertInput,
     ExpertOutput,
-    ExpertGate,
-    ExpertUp,
-    ExpertDown,
     Cos,
     Sin,
     Codes,
@@ -41,6 +38,7 @@ public sealed class ForwardScratch
 {
     private readonly float[][] buffers = Enumerable.Repeat(Array.Empty<float>(), (int)Slot.Count).ToArray();
     private int[] integers = [];
+    private Product[] products = [];
 
     /// <summary>The memory of a slot; what it held is lost when it grows. Every index of a forward pass lies in one such piece, and so fits an int.</summary>
     /// <exception cref="ArgumentException">No array can be that long: the batch has too many tokens.</exception>
@@ -52,6 +50,13 @@ public sealed class ForwardScratch
         if (buffer.Length < count)
             buffer = GC.AllocateUninitializedArray<float>((int)Math.Max(count, Math.Min(2L * buffer.Length, Array.MaxLength)));
         return buffer.AsSpan(0, (int)count);
+    }
+
+    internal Span<Product> TakeProducts(int count)
+    {
+        if (products.Length < count)
+            products = new Product[count];
+        return products.AsSpan(0, count);
     }
 
     internal Span<int> TakeIntegers(int count)
@@ -86,6 +91,9 @@ public sealed class ForwardContext
     public IForwardProbe? Probe { get; }
 
     internal ForwardScratch Scratch { get; } = new();
+
+    /// <summary>Time spent in attention kernels, the projections around them not counted, in ticks of <see cref="System.Diagnostics.Stopwatch"/>.</summary>
+    internal long AttentionTicks { get; set; }
 }
 
 /// <summary>Sees intermediate results of a forward pass, for verification. Called on the thread of the pass; spans are valid during the call only.</summary>

@@ -1,3 +1,5 @@
+using Hadal.Numerics.Kernels;
+
 namespace Hadal.Inference.Model;
 
 /// <summary>The order of operations of latent attention; both compute the same function.</summary>
@@ -46,6 +48,9 @@ public sealed record ForwardOptions
 
     /// <summary>Precision of activations in linear layers.</summary>
     public ActivationPrecision Activations { get; init; }
+
+    /// <summary>How attention's cache is stored: what a <see cref="Cache.CachePool"/> for this work is made with.</summary>
+    public CacheFormat Cache { get; init; }
 
     /// <summary>Input state of the first MTP module.</summary>
     public MtpInput MtpInput { get; init; }

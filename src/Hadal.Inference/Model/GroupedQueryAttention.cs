@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Hadal.Numerics.Kernels;
 
 namespace Hadal.Inference.Model;
@@ -36,13 +37,14 @@ internal sealed class GroupedQueryAttention : IAttention
         var tokens = batch.TokenCount;
         var queryWidth = heads * headDim;
         var keyWidth = keyValueHeads * headDim;
-        var query_THA = context.Scratch.Take(Slot.Query, (long)tokens * queryWidth);
-        var keyValue_TGA = context.Scratch.Take(Slot.KeyValue, 2L * tokens * keyWidth);
-        var key_TGA = keyValue_TGA[..(tokens * keyWidth)];
-        var value_TGA = keyValue_TGA[(tokens * keyWidth)..];
-        query.Apply(x, query_THA, tokens, context);
-        key.Apply(x, key_TGA, tokens, context);
-        value.Apply(x, value_TGA, tokens, context);
+        var projected = context.Scratch.Take(Slot.Projected, (long)tokens * (queryWidth + (2 * keyWidth)));
+        var keys = tokens * queryWidth;
+        var values = keys + (tokens * keyWidth);
+        Linear.Apply(
+            [new Product(query.Weight, 0, tokens, 0), new Product(key.Weight, 0, tokens, keys), new Product(value.Weight, 0, tokens, values)], query.ActivationScales, x, [], projected, context);
+        var query_THA = projected[..keys];
+        var key_TGA = projected[keys..values];
+        var value_TGA = projected[values..];
         for (var t = 0; t < tokens; t++)
         {
             for (var h = 0; h < heads; h++)
@@ -58,9 +60,11 @@ internal sealed class GroupedQueryAttention : IAttention
             var first = segment.First;
             for (var i = 0; i < segment.Count; i++)
                 cache.Write(first + i, key_TGA.Slice((segment.Start + i) * keyWidth, keyWidth), value_TGA.Slice((segment.Start + i) * keyWidth, keyWidth));
+            var start = Stopwatch.GetTimestamp();
             AttentionKernel.GroupedQuery(
                 query_THA.Slice(segment.Start * queryWidth, segment.Count * queryWidth), heads, keyValueHeads, headDim, scale, cache, first,
                 heads_THA.Slice(segment.Start * queryWidth, segment.Count * queryWidth), segment.Count, context.Threads);
+            context.AttentionTicks += Stopwatch.GetTimestamp() - start;
         }
 
         this.output.Apply(heads_THA, output, tokens, context);

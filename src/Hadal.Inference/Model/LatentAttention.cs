@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Hadal.Numerics.Formats;
 using Hadal.Numerics.Kernels;
 
@@ -65,20 +66,21 @@ internal sealed class LatentAttention : IAttention
         var tokens = batch.TokenCount;
         var scratch = context.Scratch;
 
-        var query_THNR = scratch.Take(Slot.Query, (long)tokens * h * (n + r));
-        var queryInput = x;
-        if (queryDown is { } down)
+        // Query (or its latent) and compressed row come from the same input.
+        var first = queryDown ?? queryUp;
+        var firstCount = tokens * first.Outputs;
+        var projected = scratch.Take(Slot.Projected, firstCount + ((long)tokens * (c + r)));
+        Linear.Apply([new Product(first.Weight, 0, tokens, 0), new Product(keyValueDown.Weight, 0, tokens, firstCount)], first.ActivationScales, x, [], projected, context);
+        var query_THNR = projected[..firstCount];
+        var row_TCR = projected[firstCount..];
+        if (queryDown is not null)
         {
-            var latent_TQ = scratch.Take(Slot.QueryLatent, (long)tokens * down.Outputs);
-            down.Apply(x, latent_TQ, tokens, context);
+            var latent_TQ = query_THNR;
             RmsNorm.Apply(latent_TQ, queryNorm, latent_TQ, epsilon);
-            queryInput = latent_TQ;
+            query_THNR = scratch.Take(Slot.Query, (long)tokens * h * (n + r));
+            queryUp.Apply(latent_TQ, query_THNR, tokens, context);
         }
 
-        queryUp.Apply(queryInput, query_THNR, tokens, context);
-
-        var row_TCR = scratch.Take(Slot.KeyValue, (long)tokens * (c + r));
-        keyValueDown.Apply(x, row_TCR, tokens, context);
         for (var t = 0; t < tokens; t++)
         {
             var row = row_TCR.Slice(t * (c + r), c + r);
@@ -93,21 +95,25 @@ internal sealed class LatentAttention : IAttention
         foreach (var segment in batch.Segments)
         {
             var cache = segment.Cache.Pages(layer);
-            var first = segment.First;
+            var position = segment.First;
             for (var i = 0; i < segment.Count; i++)
-                cache.Write(first + i, row_TCR.Slice((segment.Start + i) * (c + r), c + r));
+                cache.Write(position + i, row_TCR.Slice((segment.Start + i) * (c + r), c + r));
             var query = query_THNR.Slice(segment.Start * h * (n + r), segment.Count * h * (n + r));
             var heads = heads_THU.Slice(segment.Start * h * u, segment.Count * h * u);
+            var start = Stopwatch.GetTimestamp();
             if (context.Options.Attention == AttentionForm.Absorb)
             {
-                AttentionKernel.Absorbed(shape, query, up, cache, first, heads, segment.Count, context.Threads);
+                var workspace = scratch.Take(Slot.Workspace, AttentionKernel.AbsorbedWorkspace(shape, position, segment.Count));
+                AttentionKernel.Absorbed(shape, query, up, cache, position, heads, segment.Count, workspace, context.Threads);
             }
             else
             {
                 // The official code quantises the input of kv_b_proj in the naive form and dequantises the weight in the absorbed one.
                 var quantized = context.Options.Activations == ActivationPrecision.Fp8 ? upScales : null;
-                AttentionKernel.Naive(shape, query, up, quantized, cache, first, heads, segment.Count, context.Threads);
+                AttentionKernel.Naive(shape, query, up, quantized, cache, position, heads, segment.Count, context.Threads);
             }
+
+            context.AttentionTicks += Stopwatch.GetTimestamp() - start;
         }
 
         this.output.Apply(heads_THU, output, tokens, context);

@@ -11,6 +11,8 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
 {
     public WeightMatrix Weight => weight;
 
+    public ScaleKind ActivationScales => activationScales;
+
     public int Outputs => weight.Rows;
 
     /// <summary>Multiplies.</summary>
@@ -18,32 +20,68 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
     /// <param name="y">[T, M], overwritten.</param>
     /// <param name="tokens">T.</param>
     /// <param name="context">Threads, scratch, options.</param>
-    public void Apply(ReadOnlySpan<float> x, Span<float> y, int tokens, ForwardContext context)
+    public void Apply(ReadOnlySpan<float> x, Span<float> y, int tokens, ForwardContext context) =>
+        Apply([new Product(weight, 0, tokens, 0)], activationScales, x, [], y, context);
+
+    /// <summary>Several products as one job of the threads, their input quantised once where it is to be.</summary>
+    /// <param name="products">Matrices [M, K] of one K.</param>
+    /// <param name="activationScales">How FP8 activations are scaled.</param>
+    /// <param name="x">Rows of K values.</param>
+    /// <param name="rows">Which of them the products refer to; empty when it is 0, 1, 2 and so on.</param>
+    /// <param name="y">Results, each where its product says.</param>
+    /// <param name="context">Threads, scratch, options.</param>
+    public static void Apply(ReadOnlySpan<Product> products, ScaleKind activationScales, ReadOnlySpan<float> x, ReadOnlySpan<int> rows, Span<float> y, ForwardContext context)
     {
-        switch (context.Options.Activations)
+        if (products.IsEmpty)
+            return;
+        var path = PathOf(products[0].Weight, context);
+        var block = WeightFormats.BlockLength(products[0].Weight.Format);
+        foreach (var product in products)
         {
-            case ActivationPrecision.Fp8 when weight.Format == WeightFormat.F8_E4M3:
-                MultiplyFp8(x, y, tokens, context);
-                break;
-            case ActivationPrecision.Int8 when WeightFormats.HasIntegerProducts(weight.Format):
-                MultiplyInteger(x, y, tokens, context);
-                break;
-            default:
-                MatMul.Multiply(weight, x, y, tokens, context.Threads);
-                break;
+            if (PathOf(product.Weight, context) == path && (path != ActivationPrecision.Int8 || WeightFormats.BlockLength(product.Weight.Format) == block))
+                continue;
+
+            // A mixture: one after the other.
+            foreach (var each in products)
+                Apply([each], activationScales, x, rows, y, context);
+            return;
         }
+
+        var cols = products[0].Weight.Cols;
+        if (path == ActivationPrecision.Int8)
+        {
+            var rowBytes = IntegerActivations.RowBytes(cols, block);
+            var codes = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Codes, (long)x.Length / cols * rowBytes / sizeof(float)));
+            IntegerActivations.Quantize(x, cols, block, codes, context.Threads);
+            var workspace = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Workspace, (IntegerMatMul.WorkspaceBytes(products, !rows.IsEmpty) + sizeof(float) - 1) / sizeof(float)));
+            IntegerMatMul.Multiply(products, codes, rows, y, workspace, context.Threads);
+            return;
+        }
+
+        if (!rows.IsEmpty)
+        {
+            var gathered = context.Scratch.Take(Slot.ExpertInput, (long)rows.Length * cols);
+            for (var i = 0; i < rows.Length; i++)
+                x.Slice(rows[i] * cols, cols).CopyTo(gathered[(i * cols)..]);
+            x = gathered;
+        }
+
+        if (path == ActivationPrecision.F32)
+        {
+            MatMul.Multiply(products, x, y, context.Threads);
+            return;
+        }
+
+        foreach (var (weight, first, tokens, output) in products)
+            new Linear(weight, activationScales).MultiplyFp8(x.Slice(first * cols, tokens * cols), y.Slice(output, tokens * weight.Rows), tokens, context);
     }
 
-    private void MultiplyInteger(ReadOnlySpan<float> x, Span<float> y, int tokens, ForwardContext context)
+    private static ActivationPrecision PathOf(WeightMatrix weight, ForwardContext context) => context.Options.Activations switch
     {
-        var block = WeightFormats.BlockLength(weight.Format);
-        var rowBytes = IntegerActivations.RowBytes(weight.Cols, block);
-        var rows = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Codes, (long)tokens * rowBytes / sizeof(float)));
-        for (var t = 0; t < tokens; t++)
-            IntegerActivations.QuantizeRow(x.Slice(t * weight.Cols, weight.Cols), block, rows.Slice(t * rowBytes, rowBytes));
-        var workspace = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Workspace, IntegerMatMul.WorkspaceBytes(weight, tokens) / sizeof(float)));
-        IntegerMatMul.Multiply(weight, rows, y, tokens, workspace, context.Threads);
-    }
+        ActivationPrecision.Fp8 when weight.Format == WeightFormat.F8_E4M3 => ActivationPrecision.Fp8,
+        ActivationPrecision.Int8 when WeightFormats.HasIntegerProducts(weight.Format) => ActivationPrecision.Int8,
+        _ => ActivationPrecision.F32,
+    };
 
     private void MultiplyFp8(ReadOnlySpan<float> x, Span<float> y, int tokens, ForwardContext context)
     {

@@ -1,10 +1,11 @@
-using System.Numerics.Tensors;
+using Hadal.Numerics.Formats;
+using Hadal.Numerics.Kernels;
 
 namespace Hadal.Inference.Model;
 
 /// <summary>
 /// DeepSeekMoE: shared experts for every token plus K of E routed ones (DeepSeek-V3 report equation 12). Tokens are grouped by expert, so that an expert's
-/// weights are read once for the batch; no token is dropped.
+/// weights are read once for the batch; no token is dropped. The products of all experts are one job of the threads.
 /// </summary>
 internal sealed class MixtureOfExperts : IFeedForward
 {
@@ -12,11 +13,15 @@ internal sealed class MixtureOfExperts : IFeedForward
     private readonly FeedForward[] experts;
     private readonly FeedForward? shared;
     private readonly int hidden;
+    private readonly int intermediate;
+    private readonly ScaleKind activationScales;
 
     public MixtureOfExperts(Weights weights)
     {
         var config = weights.Config;
         hidden = config.HiddenSize;
+        intermediate = config.MoeIntermediateSize;
+        activationScales = weights.ActivationScales;
         router = new Router(weights);
         experts = new FeedForward[config.NRoutedExperts];
         for (var e = 0; e < experts.Length; e++)
@@ -28,42 +33,66 @@ internal sealed class MixtureOfExperts : IFeedForward
     /// <inheritdoc/>
     public void Forward(ReadOnlySpan<float> x, Span<float> output, int layer, int tokens, ForwardContext context)
     {
+        // Lists: experts of each (token, choice) pair; the pairs expert by expert; where each expert's begin; the token of each pair, then all tokens.
         var k = router.ExpertsPerToken;
         var pairs = tokens * k;
-        var integers = context.Scratch.TakeIntegers((2 * pairs) + experts.Length + 1);
+        var integers = context.Scratch.TakeIntegers((3 * pairs) + tokens + experts.Length + 1);
         var ids_TK = integers[..pairs];
         var order = integers.Slice(pairs, pairs);
-        var starts = integers[(2 * pairs)..];
+        var rows = integers.Slice(2 * pairs, pairs + tokens);
+        var starts = integers[((3 * pairs) + tokens)..];
         var weights_TK = context.Scratch.Take(Slot.RoutedWeights, pairs);
         router.Route(x, ids_TK, weights_TK, tokens, context);
         context.Probe?.Routing(layer, ids_TK, weights_TK);
         GroupByExpert(ids_TK, order, starts);
+        for (var i = 0; i < pairs; i++)
+            rows[i] = order[i] / k;
+        for (var t = 0; t < tokens; t++)
+            rows[pairs + t] = t;
 
-        var expertOutput_PD = context.Scratch.Take(Slot.ExpertOutput, (long)pairs * hidden);
+        // One job for all gates and ups, shared experts included: gates first, then ups in the same places.
+        var sharedWidth = shared?.Linears.Gate.Outputs ?? 0;
+        var gated = (pairs * intermediate) + (tokens * sharedWidth);
+        var gateUp = context.Scratch.Take(Slot.GateUp, 2L * gated);
+        var products = context.Scratch.TakeProducts(2 * (experts.Length + 1));
+        var count = 0;
         for (var e = 0; e < experts.Length; e++)
         {
-            var members = order[starts[e]..starts[e + 1]];
-            if (members.IsEmpty)
-                continue;
-            var input = context.Scratch.Take(Slot.ExpertInput, (long)members.Length * hidden);
-            for (var i = 0; i < members.Length; i++)
-                x.Slice(members[i] / k * hidden, hidden).CopyTo(input[(i * hidden)..]);
-            experts[e].Forward(input, expertOutput_PD.Slice(starts[e] * hidden, members.Length * hidden), layer, members.Length, context);
+            if (starts[e + 1] > starts[e])
+                count = AddGateUp(products, count, experts[e], starts[e], starts[e + 1] - starts[e], starts[e] * intermediate, gated);
         }
 
-        // Back to the order of tokens: each sums its experts in the order they were chosen, whoever else is in the batch.
+        if (shared is not null)
+            count = AddGateUp(products, count, shared, pairs, tokens, pairs * intermediate, gated);
+        Linear.Apply(products[..count], activationScales, x, shared is null ? rows[..pairs] : rows, gateUp, context);
+        SwiGlu.InPlace(gateUp[..gated], gateUp[gated..], context.Threads);
+
+        count = 0;
+        for (var e = 0; e < experts.Length; e++)
+        {
+            if (starts[e + 1] > starts[e])
+                products[count++] = new Product(experts[e].Linears.Down.Weight, starts[e], starts[e + 1] - starts[e], starts[e] * hidden);
+        }
+
+        var expertOutput_PD = context.Scratch.Take(Slot.ExpertOutput, (long)pairs * hidden);
+        Linear.Apply(products[..count], activationScales, gateUp.Slice(gated, pairs * intermediate), [], expertOutput_PD, context);
         if (shared is null)
             output.Clear();
         else
-            shared.Forward(x, output, layer, tokens, context);
+            shared.Linears.Down.Apply(gateUp[(gated + (pairs * intermediate))..], output, tokens, context);
+
+        // Back to the order of tokens: each sums its experts in the order they were chosen, whoever else is in the batch.
         var rank = ids_TK;
         for (var i = 0; i < pairs; i++)
             rank[order[i]] = i;
-        for (var pair = 0; pair < pairs; pair++)
-        {
-            var target = output.Slice(pair / k * hidden, hidden);
-            TensorPrimitives.MultiplyAdd(expertOutput_PD.Slice(rank[pair] * hidden, hidden), weights_TK[pair], target, target);
-        }
+        WeightedSum.Add(expertOutput_PD, rank, weights_TK, k, hidden, output, context.Threads);
+    }
+
+    private static int AddGateUp(Span<Product> products, int count, FeedForward expert, int first, int tokens, int output, int up)
+    {
+        products[count] = new Product(expert.Linears.Gate.Weight, first, tokens, output);
+        products[count + 1] = new Product(expert.Linears.Up.Weight, first, tokens, up + output);
+        return count + 2;
     }
 
     // A counting sort: order lists (token, choice) pairs expert by expert, expert e's from starts[e] to starts[e + 1].

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Hadal.Checkpoints;
 using Hadal.Inference.Cache;
@@ -60,6 +61,16 @@ public sealed class SelfVerification
             yield return Same($"{threads.Count} threads = 1 thread", Logits(model, prompt, length, one, new ForwardOptions()), straight);
         if (model.MtpModules > 0)
             yield return Same("with = without MTP modules", Logits(new DeepSeek(checkpoint, dropMtp: true), prompt, length, threads, new ForwardOptions()), straight);
+        foreach (var cache in new[] { CacheFormat.BF16, CacheFormat.Q8 })
+        {
+            var options = new ForwardOptions { Cache = cache };
+            var stored = Logits(model, prompt, length, threads, options);
+            yield return Same($"{cache} cache, token by token", Logits(model, prompt, 1, threads, options), stored);
+            yield return new VerificationRow(
+                "model", $"{cache} ~ F32 cache", VerificationRow.MaxDifference(stored, straight), null, Verdict.Info,
+                string.Create(CultureInfo.InvariantCulture, $"of logits up to {MaxAbs(straight):0.###}; calc_diff {VerificationRow.CalcDiff(stored, straight):0.0e+0}"));
+        }
+
         if (model.Config.IsLatentAttention)
         {
             var naive = Logits(model, prompt, length, threads, new ForwardOptions { Attention = AttentionForm.Naive });
@@ -79,7 +90,7 @@ public sealed class SelfVerification
 
     private static float[] Logits(DeepSeek model, int[] prompt, int chunk, KernelThreads threads, ForwardOptions options)
     {
-        using var pool = new CachePool(model.Config, prompt.Length);
+        using var pool = new CachePool(model.Config, prompt.Length, format: options.Cache);
         using var cache = new SequenceCache(pool);
         var context = new ForwardContext(threads, options);
         var batch = new ForwardBatch();

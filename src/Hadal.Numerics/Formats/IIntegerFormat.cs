@@ -1,5 +1,6 @@
 using System.Runtime.Intrinsics;
 using Hadal.Numerics.Kernels.Integer;
+using Hadal.Numerics.MachineCode;
 
 namespace Hadal.Numerics.Formats;
 
@@ -40,13 +41,11 @@ internal unsafe interface IIntegerFormat<TSelf> : IWeightFormat<TSelf>
     /// <param name="sums32">[A/32] sums of activation codes.</param>
     static abstract Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32);
 
+    /// <summary>What assembles row kernels of this format.</summary>
+    static abstract RowAssembly Rows { get; }
+
     /// <summary>How tile kernels lay out blocks of this format.</summary>
     static abstract IntegerPanel Panel { get; }
-
-    /// <summary>One block as unsigned codes in their natural order, the zero point still in them.</summary>
-    /// <param name="block">One block.</param>
-    /// <param name="codes">[A].</param>
-    static abstract void UnpackUnsigned(byte* block, byte* codes);
 
     /// <summary>The integer scales and minima of a super-block, one for each sum of the panel; nothing for blocks of 32.</summary>
     /// <param name="block">One block.</param>

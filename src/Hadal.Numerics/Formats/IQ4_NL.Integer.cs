@@ -49,14 +49,10 @@ public readonly unsafe partial struct IQ4_NL : IIntegerFormat<IQ4_NL>
     }
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<IQ4_NL>.Panel => new(32, 0, 128, HasMinimum: false);
+    static MachineCode.RowAssembly IIntegerFormat<IQ4_NL>.Rows => new NibbleRows(BlockBytes, Codes, 128, table: [.. Table.ToArray().Select(static v => (byte)(v + 128))]);
 
     /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackUnsigned(byte* block, byte* codes)
-    {
-        (LookUp(IntegerLanes.Nibbles(block + Codes)).AsByte() ^ Vector256.Create((byte)0x80)).Store(codes);
-    }
+    static IntegerPanel IIntegerFormat<IQ4_NL>.Panel => new(32, 0, 128, HasMinimum: false);
 
     /// <inheritdoc/>
     public static void UnpackScales(byte* block, short* scales, short* minima)

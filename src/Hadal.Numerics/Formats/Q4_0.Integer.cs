@@ -42,14 +42,10 @@ public readonly unsafe partial struct Q4_0 : IIntegerFormat<Q4_0>
     public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => default;
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q4_0>.Panel => new(32, 0, Zero, HasMinimum: false);
+    static MachineCode.RowAssembly IIntegerFormat<Q4_0>.Rows => new NibbleRows(BlockBytes, Codes, Zero);
 
     /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackUnsigned(byte* block, byte* codes)
-    {
-        IntegerLanes.Nibbles(block + Codes).Store(codes);
-    }
+    static IntegerPanel IIntegerFormat<Q4_0>.Panel => new(32, 0, Zero, HasMinimum: false);
 
     /// <inheritdoc/>
     public static void UnpackScales(byte* block, short* scales, short* minima)

@@ -70,20 +70,10 @@ public readonly unsafe partial struct Q4_K : IIntegerFormat<Q4_K>
         IntegerLanes.Products(SixBitPairs.Minima(block + Pairs), Vector128.Load(sums32));
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q4_K>.Panel => new(256, 8, 0, HasMinimum: true);
+    static MachineCode.RowAssembly IIntegerFormat<Q4_K>.Rows => new SixBitPairRows(BlockBytes, Codes, null);
 
     /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackUnsigned(byte* block, byte* codes)
-    {
-        var mask = Vector256.Create((byte)0x0F);
-        for (var c = 0; c < 4; c++)
-        {
-            var packed = Vector256.Load(block + Codes + (32 * c));
-            (packed & mask).Store(codes + (64 * c));
-            (packed >>> 4).Store(codes + (64 * c) + 32);
-        }
-    }
+    static IntegerPanel IIntegerFormat<Q4_K>.Panel => new(256, 8, 0, HasMinimum: true);
 
     /// <inheritdoc/>
     public static void UnpackScales(byte* block, short* scales, short* minima)

@@ -43,14 +43,10 @@ public readonly unsafe partial struct Q5_1 : IIntegerFormat<Q5_1>
     public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => Vector128.CreateScalar((int)sums32[0]);
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q5_1>.Panel => new(32, 0, 0, HasMinimum: true);
+    static MachineCode.RowAssembly IIntegerFormat<Q5_1>.Rows => new NibbleRows(BlockBytes, Codes, 0, minimum: 2, fifthBits: HighBits);
 
     /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackUnsigned(byte* block, byte* codes)
-    {
-        (IntegerLanes.Nibbles(block + Codes) | IntegerLanes.FifthBits(*(uint*)(block + HighBits))).Store(codes);
-    }
+    static IntegerPanel IIntegerFormat<Q5_1>.Panel => new(32, 0, 0, HasMinimum: true);
 
     /// <inheritdoc/>
     public static void UnpackScales(byte* block, short* scales, short* minima)

@@ -89,23 +89,10 @@ public readonly unsafe partial struct Q5_K : IIntegerFormat<Q5_K>
     }
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q5_K>.Panel => new(256, 8, 0, HasMinimum: true);
+    static MachineCode.RowAssembly IIntegerFormat<Q5_K>.Rows => new SixBitPairRows(BlockBytes, Codes, HighBits);
 
     /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackUnsigned(byte* block, byte* codes)
-    {
-        var mask = Vector256.Create((byte)0x0F);
-        var one = Vector256.Create((byte)1);
-        var high = Vector256.Load(block + HighBits);
-        for (var c = 0; c < 4; c++)
-        {
-            var packed = Vector256.Load(block + Codes + (32 * c));
-            ((packed & mask) | ((high & one) << 4)).Store(codes + (64 * c));
-            ((packed >>> 4) | (((high >>> 1) & one) << 4)).Store(codes + (64 * c) + 32);
-            high >>>= 2;
-        }
-    }
+    static IntegerPanel IIntegerFormat<Q5_K>.Panel => new(256, 8, 0, HasMinimum: true);
 
     /// <inheritdoc/>
     public static void UnpackScales(byte* block, short* scales, short* minima)

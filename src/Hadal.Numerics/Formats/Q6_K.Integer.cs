@@ -109,26 +109,10 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
     }
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q6_K>.Panel => new(256, 16, Zero, HasMinimum: false);
+    static MachineCode.RowAssembly IIntegerFormat<Q6_K>.Rows => new RowCode();
 
     /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackUnsigned(byte* block, byte* codes)
-    {
-        var nibble = Vector256.Create((byte)0x0F);
-        var upper = Vector256.Create((byte)0x30);
-        for (var half = 0; half < 2; half++)
-        {
-            var first = Vector256.Load(block + (64 * half));
-            var second = Vector256.Load(block + (64 * half) + 32);
-            var high = Vector256.Load(block + HighBits + (32 * half));
-            var to = codes + (128 * half);
-            ((first & nibble) | ((high << 4) & upper)).Store(to);
-            ((second & nibble) | ((high << 2) & upper)).Store(to + 32);
-            ((first >>> 4) | (high & upper)).Store(to + 64);
-            ((second >>> 4) | ((high >>> 2) & upper)).Store(to + 96);
-        }
-    }
+    static IntegerPanel IIntegerFormat<Q6_K>.Panel => new(256, 16, Zero, HasMinimum: false);
 
     /// <inheritdoc/>
     public static void UnpackScales(byte* block, short* scales, short* minima)

@@ -34,14 +34,10 @@ public readonly unsafe partial struct Q8_0 : IIntegerFormat<Q8_0>
     public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => default;
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q8_0>.Panel => new(32, 0, 128, HasMinimum: false);
+    static MachineCode.RowAssembly IIntegerFormat<Q8_0>.Rows => new RowCode();
 
     /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackUnsigned(byte* block, byte* codes)
-    {
-        (Vector256.Load(block + Codes) ^ Vector256.Create((byte)0x80)).Store(codes);
-    }
+    static IntegerPanel IIntegerFormat<Q8_0>.Panel => new(32, 0, 128, HasMinimum: false);
 
     /// <inheritdoc/>
     public static void UnpackScales(byte* block, short* scales, short* minima)

@@ -7,35 +7,42 @@ namespace Hadal.Numerics.Kernels;
 /// </summary>
 public readonly unsafe struct CachePages
 {
-    private readonly float* layer;
+    private readonly byte* layer;
     private readonly int* pages;
     private readonly int pageShift;
+    private readonly int rowBytes;
     private readonly long capacity;
 
     /// <summary>Describes the rows.</summary>
-    /// <param name="memory">Float32 values of all layers' pages.</param>
-    /// <param name="layerStart">First value of the layer's page 0.</param>
+    /// <param name="memory">All layers' pages.</param>
+    /// <param name="layerStart">First byte of the layer's page 0.</param>
     /// <param name="pages">Page numbers (int32) of the sequence, in order.</param>
     /// <param name="pageTokens">Rows in a page, a power of two.</param>
     /// <param name="width">Values in a row.</param>
-    public CachePages(NativeBuffer memory, long layerStart, NativeBuffer pages, int pageTokens, int width)
+    /// <param name="format">How they are stored.</param>
+    public CachePages(NativeBuffer memory, long layerStart, NativeBuffer pages, int pageTokens, int width, CacheFormat format = CacheFormat.F32)
     {
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(pages);
         if (!int.IsPow2(pageTokens))
             throw new ArgumentOutOfRangeException(nameof(pageTokens), pageTokens, "a power of two");
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(width);
-        if (layerStart < 0 || layerStart > memory.ByteLength / sizeof(float))
-            throw new ArgumentOutOfRangeException(nameof(layerStart), layerStart, $"a value of a buffer of {memory.ByteLength / sizeof(float)}");
-        layer = (float*)memory.Pointer + layerStart;
+        if (layerStart < 0 || layerStart > memory.ByteLength || layerStart % sizeof(float) != 0)
+            throw new ArgumentOutOfRangeException(nameof(layerStart), layerStart, $"a multiple of 4 in a buffer of {memory.ByteLength} bytes");
+        layer = memory.Pointer + layerStart;
         this.pages = (int*)pages.Pointer;
         pageShift = int.Log2(pageTokens);
         capacity = (pages.ByteLength / sizeof(int)) << pageShift;
         Width = width;
+        Format = format;
+        rowBytes = CacheRow.Bytes(format, width);
     }
 
     /// <summary>Values in a row.</summary>
     public int Width { get; }
+
+    /// <summary>How they are stored.</summary>
+    public CacheFormat Format { get; }
 
     /// <summary>Rows in a page.</summary>
     public int PageTokens => 1 << pageShift;
@@ -43,32 +50,42 @@ public readonly unsafe struct CachePages
     /// <summary>Rows that the table of pages has room for; only those whose page was entered there may be used.</summary>
     public long Capacity => capacity;
 
-    /// <summary>First value of row <paramref name="row"/>; unchecked.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal float* Row(int row) =>
-        layer + ((((long)pages[row >> pageShift] << pageShift) + (row & (PageTokens - 1))) * Width);
-
-    /// <summary>Copies a row into the cache; what the row has beyond the values stays as it is, zero in fresh memory.</summary>
+    /// <summary>Stores a row; what it has beyond the values becomes 0.</summary>
     /// <exception cref="ArgumentException">The row is not in the table of pages, or it is wider than <see cref="Width"/>.</exception>
-    public void Write(int row, ReadOnlySpan<float> values) => values.CopyTo(Checked(row));
+    public void Write(int row, ReadOnlySpan<float> values) => Write(row, values, default);
 
-    /// <summary>Copies a row of two parts into the cache.</summary>
+    /// <summary>Stores a row of two parts; what it has beyond them becomes 0.</summary>
     /// <exception cref="ArgumentException">The row is not in the table of pages, or it is wider than <see cref="Width"/>.</exception>
     public void Write(int row, ReadOnlySpan<float> first, ReadOnlySpan<float> second)
     {
-        var target = Checked(row);
-        first.CopyTo(target);
-        second.CopyTo(target[first.Length..]);
+        CheckRow(row);
+        if (first.Length + (long)second.Length > Width)
+            throw new ArgumentException($"a row of {first.Length} + {second.Length} values in a cache of {Width}");
+        CacheRow.Encode(Format, first, second, Row(row), Width);
     }
 
-    /// <summary>The values of a row.</summary>
+    /// <summary>The values of a row, as attention reads them.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The row is not in the table of pages.</exception>
-    public ReadOnlySpan<float> Read(int row) => Checked(row);
+    public float[] Read(int row)
+    {
+        CheckRow(row);
+        var values = new float[(Width + 15) / 16 * 16];
+        fixed (float* target = values)
+            CacheRow.Decode(Format, Row(row), Width, 0, Width, target);
+        return values[..Width];
+    }
 
-    private Span<float> Checked(int row)
+    /// <summary>First byte of row <paramref name="row"/>; unchecked.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal byte* Row(int row) =>
+        layer + ((((long)pages[row >> pageShift] << pageShift) + (row & (PageTokens - 1))) * rowBytes);
+
+    /// <summary>Decodes values [start, start + count) of a row, and zeros up to the next multiple of 16.</summary>
+    internal void Decode(int row, int start, int count, float* target) => CacheRow.Decode(Format, Row(row), Width, start, count, target);
+
+    private void CheckRow(int row)
     {
         if ((uint)row >= capacity)
             throw new ArgumentOutOfRangeException(nameof(row), row, $"a cache of {capacity} rows");
-        return new Span<float>(Row(row), Width);
     }
 }

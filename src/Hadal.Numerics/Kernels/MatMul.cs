@@ -18,6 +18,7 @@ public static unsafe class MatMul
 {
     // 2 rows x 3 tokens x 4 vectors of 16 = 24 registers of sums, 5 of operands.
     private const int RowTile = 2;
+    private const int UnitRows = 16;
     private const int TokenTile = 3;
     private const int CacheBytes = 512 * 1024;
 
@@ -30,17 +31,38 @@ public static unsafe class MatMul
     /// <exception cref="ArgumentException">The lengths do not fit the shapes.</exception>
     public static void Multiply(WeightMatrix weight, ReadOnlySpan<float> x, Span<float> y, int tokens, KernelThreads threads)
     {
+        ArgumentNullException.ThrowIfNull(threads);
         if (tokens <= 0 || weight.IsEmpty || x.Length != (long)tokens * weight.Cols || y.Length != (long)tokens * weight.Rows)
             throw new ArgumentException($"{tokens} tokens x W [{weight.Rows}, {weight.Cols}] need x of {(long)tokens * weight.Cols} and y of {(long)tokens * weight.Rows} values, but they have {x.Length} and {y.Length}");
+        Multiply([new Product(weight, 0, tokens, 0)], x, y, threads);
+    }
+
+    /// <summary>Several products as one job; their rows are those of x.</summary>
+    /// <param name="products">Matrices [M, K] of one K.</param>
+    /// <param name="x">Rows of K values.</param>
+    /// <param name="y">Results, each where its product says.</param>
+    /// <param name="threads">Pool to run on.</param>
+    /// <exception cref="ArgumentException">The lengths do not fit the shapes.</exception>
+    public static void Multiply(ReadOnlySpan<Product> products, ReadOnlySpan<float> x, Span<float> y, KernelThreads threads)
+    {
+        ArgumentNullException.ThrowIfNull(threads);
+        if (products.IsEmpty)
+            return;
+        var cols = products[0].Weight.Cols;
+        Product.Check(products, [], x.Length / cols, y.Length);
+        var units = 0;
+        foreach (var product in products)
+            units += (product.Weight.Rows + UnitRows - 1) / UnitRows;
+        fixed (Product* p = products)
         fixed (float* px = x, py = y)
         {
-            // A chunk must be worth the fork: about 16k multiply-adds.
-            var grain = (int)Math.Clamp((16384L / ((long)weight.Cols * tokens)) + 1, Math.Min(RowTile, weight.Rows), weight.Rows);
-            threads.Run(weight.Rows, grain, new RowsJob(weight, px, weight.Cols, py, weight.Rows, tokens, threads));
+            // An item must be worth the fork: about 32k multiply-adds.
+            var grain = (int)Math.Clamp(32768 / ((long)cols * UnitRows * products[0].Tokens), 1, units);
+            threads.Run(units, grain, new ProductsJob(p, products.Length, px, py, threads));
         }
     }
 
-    /// <summary>As <see cref="Multiply"/> on the calling worker alone, for use inside a job; x and y may be strided.</summary>
+    /// <summary>As <see cref="Multiply(WeightMatrix, ReadOnlySpan{float}, Span{float}, int, KernelThreads)"/> on the calling worker alone, for use inside a job; x and y may be strided.</summary>
     /// <param name="weight">W [M, K].</param>
     /// <param name="x">[T, K], rows <paramref name="xStride"/> apart.</param>
     /// <param name="xStride">Values from one token's input to the next.</param>
@@ -218,8 +240,25 @@ public static unsafe class MatMul
         s12 = Vector512.FusedMultiplyAdd(v, p, s12);
     }
 
-    private readonly struct RowsJob(WeightMatrix weight, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads) : IKernelJob
+    private readonly struct ProductsJob(Product* products, int count, float* x, float* y, KernelThreads threads) : IKernelJob
     {
-        public void Invoke(int start, int end, int worker) => Rows(weight, start, end, x, xStride, y, yStride, tokens, threads, worker);
+        public void Invoke(int start, int end, int worker)
+        {
+            var first = 0;
+            for (var i = 0; i < count && start < end; i++)
+            {
+                var (weight, row, tokens, output) = products[i];
+                var units = (weight.Rows + UnitRows - 1) / UnitRows;
+                if (start < first + units)
+                {
+                    var stop = Math.Min(end, first + units);
+                    var lastRow = Math.Min((stop - first) * UnitRows, weight.Rows);
+                    Rows(weight, (start - first) * UnitRows, lastRow, x + ((long)row * weight.Cols), weight.Cols, y + output, weight.Rows, tokens, threads, worker);
+                    start = stop;
+                }
+
+                first += units;
+            }
+        }
     }
 }

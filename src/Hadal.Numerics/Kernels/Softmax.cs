@@ -23,7 +23,8 @@ public static class Softmax
         return Sum(x);
     }
 
-    private static float Sum(ReadOnlySpan<float> x)
+    /// <summary>The sum in the order of <see cref="DotProduct"/>.</summary>
+    internal static float Sum(ReadOnlySpan<float> x)
     {
         Vector512<float> a = default, b = default, c = default, d = default;
         var k = 0;

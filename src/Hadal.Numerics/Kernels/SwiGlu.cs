@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics;
+using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Kernels;
 
@@ -6,6 +7,9 @@ namespace Hadal.Numerics.Kernels;
 public static class SwiGlu
 {
     private const int Lanes = 16;
+
+    // A whole number of vectors, so that a value's place in its vector does not matter.
+    private const int Piece = 4096;
 
     /// <summary>
     /// up = silu(gate) * up; gate is unchanged. Each value gets the same bits wherever in the span it stands, so that a token's result does not depend on
@@ -30,6 +34,29 @@ public static class SwiGlu
         up[k..].CopyTo(upTail);
         Gated(Vector512.Create<float>(gateTail), Vector512.Create<float>(upTail)).CopyTo(upTail);
         upTail[..(up.Length - k)].CopyTo(up[k..]);
+    }
+
+    /// <summary>As <see cref="InPlace(ReadOnlySpan{float}, Span{float})"/>, on all threads where there is enough to do.</summary>
+    /// <param name="gate">[T, I].</param>
+    /// <param name="up">[T, I], overwritten.</param>
+    /// <param name="threads">Pool to run on.</param>
+    /// <exception cref="ArgumentException">The lengths differ.</exception>
+    public static unsafe void InPlace(ReadOnlySpan<float> gate, Span<float> up, KernelThreads threads)
+    {
+        ArgumentNullException.ThrowIfNull(threads);
+        if (gate.Length != up.Length)
+            throw new ArgumentException($"gate of {gate.Length} and up of {up.Length} values");
+        fixed (float* g = gate, u = up)
+            threads.Run((gate.Length + Piece - 1) / Piece, 4, new Job(g, u, gate.Length));
+    }
+
+    private readonly unsafe struct Job(float* gate, float* up, int length) : IKernelJob
+    {
+        public void Invoke(int start, int end, int worker)
+        {
+            var count = (int)Math.Min((long)end * Piece, length) - (start * Piece);
+            InPlace(new ReadOnlySpan<float>(gate + (start * Piece), count), new Span<float>(up + (start * Piece), count));
+        }
     }
 
     // silu first: gate * up may overflow where silu(gate) is 0, and infinity times 0 is no number.

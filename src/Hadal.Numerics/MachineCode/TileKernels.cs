@@ -10,15 +10,21 @@ namespace Hadal.Numerics.MachineCode;
 /// </summary>
 internal static unsafe class TileKernels
 {
-    private static readonly bool Enabled = VnniTile.IsSupported && Environment.GetEnvironmentVariable("HADAL_KERNEL") != "portable";
+    public static readonly bool Enabled = VnniTile.IsSupported && Environment.GetEnvironmentVariable("HADAL_KERNEL") != "portable";
     private static readonly ConcurrentDictionary<(IntegerPanel Panel, int Tokens), nint> Kernels = new();
 
-    /// <summary>The kernel, or null.</summary>
-    public static delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, void> Find(IntegerPanel panel, int tokens) =>
-        Enabled ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, void>)Kernels.GetOrAdd((panel, tokens), static key => Make(key.Panel, key.Tokens)) : null;
+    /// <summary>The kernel, or null: adds blocks of a panel times blocks of a tile to the four chains, which take turns from the first on.</summary>
+    public static delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, long*, void> Find(IntegerPanel panel, int tokens) =>
+        Enabled ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, long*, void>)Kernels.GetOrAdd((panel, tokens), static key => Make(key.Panel, key.Tokens)) : null;
 
     /// <summary>The specification of a kernel, in plain loops.</summary>
-    public static void Reference(IntegerPanel panel, int tokens, byte* weights, byte* x, float* chain)
+    public static void Reference(IntegerPanel panel, int tokens, byte* weights, byte* x, float* chains, int blocks)
+    {
+        for (var b = 0; b < blocks; b++)
+            Block(panel, tokens, weights + (b * panel.WeightBytes), x + (b * panel.TokenBytes(tokens)), chains + (b % 4 * tokens * IntegerPanel.Rows));
+    }
+
+    private static void Block(IntegerPanel panel, int tokens, byte* weights, byte* x, float* chain)
     {
         for (var t = 0; t < tokens; t++)
         {
@@ -30,7 +36,7 @@ internal static unsafe class TileKernels
                 {
                     var sum = panel.ZeroPoint != 0 ? ((int*)(x + panel.TokenStarts(tokens)))[(s * tokens) + t] : 0;
                     for (var k = s * panel.SumLength; k < (s + 1) * panel.SumLength; k++)
-                        sum += weights[(k / 4 * 64) + (r * 4) + (k % 4)] * (sbyte)x[(k / 4 * tokens * 4) + (t * 4) + (k % 4)];
+                        sum += weights[(k / 4 * IntegerPanel.ColumnBytes) + (r * 4) + (k % 4)] * (sbyte)x[(k / 4 * tokens * 4) + (t * 4) + (k % 4)];
                     product += panel.Scales == 0 ? sum : sum * ((int*)(weights + panel.WeightScales))[(s * IntegerPanel.Rows) + r];
                 }
 
@@ -65,38 +71,47 @@ internal static unsafe class TileKernels
 
     private static bool PassesSelfTest(IntegerPanel panel, int tokens, nint kernel)
     {
-        const int Seed = 5;
+        // Six blocks: chains take turns, and the last turn is not full.
+        const int Seed = 5, Blocks = 6;
         var random = new Random(Seed);
-        var weights = new byte[panel.WeightBytes];
-        var x = new byte[panel.TokenBytes(tokens)];
-        float[] actual = new float[tokens * IntegerPanel.Rows], expected = new float[tokens * IntegerPanel.Rows];
+        var weights = new byte[Blocks * panel.WeightBytes];
+        var x = new byte[Blocks * panel.TokenBytes(tokens)];
+        var length = 4 * tokens * IntegerPanel.Rows;
+        float[] actual = new float[length], expected = new float[length];
         fixed (byte* w = weights, px = x)
         fixed (float* a = actual, e = expected)
         {
-            // Codes, scales and sums of the sizes that real blocks have, so that no sum overflows.
-            for (var i = 0; i < panel.WeightScales; i++)
-                w[i] = (byte)random.Next(64);
-            for (var i = panel.WeightScales / 4; i < panel.WeightMinima / 4; i++)
-                ((int*)w)[i] = random.Next(-128, 128);
-            for (var i = panel.WeightMinima / 2; i < panel.WeightSuperScale / 2; i++)
-                ((short*)w)[i] = (short)random.Next(64);
-            for (var i = panel.WeightSuperScale / 4; i < panel.WeightBytes / 4; i++)
-                ((float*)w)[i] = random.NextSingle() - 0.5f;
-            for (var i = 0; i < panel.TokenStarts(tokens); i++)
-                px[i] = (byte)(sbyte)random.Next(-127, 128);
-            for (var i = panel.TokenStarts(tokens) / 4; i < panel.TokenSums(tokens) / 4; i++)
-                ((int*)px)[i] = random.Next(-200_000, 200_000);
-            for (var i = panel.TokenSums(tokens) / 2; i < panel.TokenScales(tokens) / 2; i++)
-                ((short*)px)[i] = (short)random.Next(-4064, 4065);
-            for (var t = 0; t < tokens; t++)
-                ((float*)(px + panel.TokenScales(tokens)))[t] = random.NextSingle();
+            for (var b = 0; b < Blocks; b++)
+                FillBlock(panel, tokens, random, w + (b * panel.WeightBytes), px + (b * panel.TokenBytes(tokens)));
+            long blocks = Blocks;
             for (var pass = 0; pass < 2; pass++)
             {
-                ((delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, void>)kernel)(w, px, a);
-                Reference(panel, tokens, w, px, e);
+                ((delegate* unmanaged<byte*, byte*, float*, long*, void>)kernel)(w, px, a, &blocks);
+                Reference(panel, tokens, w, px, e, Blocks);
             }
         }
 
         return actual.AsSpan().SequenceEqual(expected);
+    }
+
+    // Codes, scales and sums of the sizes that real blocks have, so that no sum overflows.
+    private static void FillBlock(IntegerPanel panel, int tokens, Random random, byte* w, byte* x)
+    {
+        for (var i = 0; i < panel.WeightScales; i++)
+            w[i] = (byte)random.Next(64);
+        for (var i = panel.WeightScales / 4; i < panel.WeightMinima / 4; i++)
+            ((int*)w)[i] = random.Next(-128, 128);
+        for (var i = panel.WeightMinima / 2; i < panel.WeightSuperScale / 2; i++)
+            ((short*)w)[i] = (short)random.Next(64);
+        for (var i = panel.WeightSuperScale / 4; i < panel.WeightBytes / 4; i++)
+            ((float*)w)[i] = random.NextSingle() - 0.5f;
+        for (var i = 0; i < panel.TokenStarts(tokens); i++)
+            x[i] = (byte)(sbyte)random.Next(-127, 128);
+        for (var i = panel.TokenStarts(tokens) / 4; i < panel.TokenSums(tokens) / 4; i++)
+            ((int*)x)[i] = random.Next(-200_000, 200_000);
+        for (var i = panel.TokenSums(tokens) / 2; i < panel.TokenScales(tokens) / 2; i++)
+            ((short*)x)[i] = (short)random.Next(-4064, 4065);
+        for (var t = 0; t < tokens; t++)
+            ((float*)(x + panel.TokenScales(tokens)))[t] = random.NextSingle();
     }
 }

@@ -1,148 +1,249 @@
 using System.Runtime.Intrinsics.X86;
 using Hadal.Numerics.Kernels.Integer;
 using Iced.Intel;
+using static Hadal.Numerics.MachineCode.KernelFrame;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Hadal.Numerics.MachineCode;
 
 /// <summary>
-/// Assembles the integer tile kernels for AVX512-VNNI, which .NET does not expose: one block of 16 weight rows times one block of N tokens, by vpdpbusd,
-/// added to one chain of float32 sums. The order of everything is that of <see cref="IntegerDot"/>.
+/// Assembles the integer tile kernels for AVX512-VNNI, which .NET does not expose: blocks of 32 weight rows times blocks of N tokens, by vpdpbusd,
+/// added to four chains of float32 sums. The order of everything is that of <see cref="IntegerDot"/>.
 /// </summary>
 /// <remarks>
-/// <c>void tile(byte* weights, byte* tokens, float* chain)</c> with the layouts of <see cref="IntegerPanel"/>; the chain is [N][16].
-/// zmm0-11: sums over the block; zmm12-23: sums over one integer scale; zmm24: weights; zmm25: scale; zmm26-28: float work.
+/// <c>void tile(byte* weights, byte* tokens, float* chains, long* blocks)</c> with the layouts of <see cref="IntegerPanel"/>; chains [4][N][32].
+/// zmm0-11: sums over the block, two registers of rows for each token; zmm12-23: sums over one integer scale, or the chain; zmm24-25: weights or scales;
+/// zmm26-31: broadcast codes and float work.
 /// </remarks>
-internal static class VnniTile
+internal sealed class VnniTile
 {
-    private static readonly AssemblerRegisterZMM[] Zmm =
-    [
-        zmm0, zmm1, zmm2, zmm3, zmm4, zmm5, zmm6, zmm7, zmm8, zmm9, zmm10, zmm11, zmm12, zmm13, zmm14, zmm15,
-        zmm16, zmm17, zmm18, zmm19, zmm20, zmm21, zmm22, zmm23, zmm24, zmm25, zmm26, zmm27, zmm28, zmm29, zmm30, zmm31,
-    ];
+    private const int Sums = 0;
+    private const int Partial = 12;
+    private const int Chain = 12;
+    private const int Weights = 24;
+    private const int Work = 26;
+    private const int Vector = 64;
 
-    private static readonly AssemblerRegisterXMM[] SavedOnWindows = [xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
+    private readonly Assembler c = new(64) { PreferVex = false };
+    private readonly IntegerPanel panel;
+    private readonly int tokens;
+
+    private VnniTile(IntegerPanel panel, int tokens)
+    {
+        this.panel = panel;
+        this.tokens = tokens;
+    }
 
     /// <summary>Whether this processor runs the kernels.</summary>
     public static bool IsSupported => Avx512BW.IsSupported && (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0;
 
     /// <summary>Assembles a kernel and makes it callable.</summary>
     /// <param name="panel">Layout of the format.</param>
-    /// <param name="tokens">N, at most 12.</param>
+    /// <param name="tokens">N, at most 6.</param>
     public static nint Assemble(IntegerPanel panel, int tokens)
     {
-        var c = new Assembler(64);
-        var windows = OperatingSystem.IsWindows();
-        var (w, x, chain) = windows ? (rcx, rdx, r8) : (rdi, rsi, rdx);
-        if (windows)
-        {
-            c.sub(rsp, SavedOnWindows.Length * 16 + 8);
-            for (var i = 0; i < SavedOnWindows.Length; i++)
-                c.vmovdqu(__xmmword_ptr[rsp + (i * 16)], SavedOnWindows[i]);
-        }
-
-        // Sums over the block end up in zmm0..N-1.
+        var tile = new VnniTile(panel, tokens);
+        Enter(tile.c);
+        tile.c.mov(rcx, __qword_ptr[rcx]);
         if (panel.Scales == 0)
-            Codes(c, panel, w, x, tokens, first: 0, sum: 0);
+            tile.Chains();
         else
-            ScaledCodes(c, panel, w, x, tokens);
-        c.vmovups(Zmm[25], __zmmword_ptr[w + panel.WeightSuperScale]);
-        AddToChain(c, panel, x, chain, tokens, negative: false);
-
-        if (panel.HasMinimum)
-        {
-            MinimumSums(c, panel, w, x, tokens);
-            c.vmovups(Zmm[25], __zmmword_ptr[w + panel.WeightSuperMinimum]);
-            AddToChain(c, panel, x, chain, tokens, negative: true);
-        }
-
-        c.vzeroupper();
-        if (windows)
-        {
-            for (var i = 0; i < SavedOnWindows.Length; i++)
-                c.vmovdqu(SavedOnWindows[i], __xmmword_ptr[rsp + (i * 16)]);
-            c.add(rsp, SavedOnWindows.Length * 16 + 8);
-        }
-
-        c.ret();
-        using var code = new MemoryStream();
-        c.Assemble(new StreamCodeWriter(code), 0);
-        return ExecutableMemory.Publish(code.ToArray());
+            tile.SuperBlocks();
+        Leave(tile.c);
+        return Publish(tile.c);
     }
 
-    // Registers first.. = start values + sum of codes times codes over the values that share a start value.
-    private static void Codes(Assembler c, IntegerPanel panel, AssemblerRegister64 w, AssemblerRegister64 x, int tokens, int first, int sum)
+    private int Plane => tokens * IntegerPanel.Rows * sizeof(float);
+
+    // Block after block, the chains in memory taking turns.
+    private void SuperBlocks()
+    {
+        var block = c.CreateLabel();
+        c.lea(r8, __[rdx + (4 * Plane)]);
+        c.mov(r9, rdx);
+        c.Label(ref block);
+        ScaledCodes();
+        AddToChains(panel.WeightSuperScale, negative: false);
+        if (panel.HasMinimum)
+        {
+            MinimumSums();
+            AddToChains(panel.WeightSuperMinimum, negative: true);
+        }
+
+        c.add(rdi, panel.WeightBytes);
+        c.add(rsi, panel.TokenBytes(tokens));
+        c.add(r9, Plane);
+        c.cmp(r9, r8);
+        c.cmove(r9, rdx);
+        c.dec(rcx);
+        c.jnz(block);
+    }
+
+    // One chain after the other in registers: blocks 0, 4, 8 ..., then 1, 5, 9 ...
+    private void Chains()
+    {
+        for (var chain = 0; chain < 4; chain++)
+        {
+            var block = c.CreateLabel();
+            var done = c.CreateLabel();
+
+            // Blocks of this chain: (blocks - chain + 3) / 4.
+            c.lea(rax, __[rcx + 3 - chain]);
+            c.sar(rax, 2);
+            c.jz(done);
+            ForEach((t, v) => c.vmovups(Zmm(Chain + (2 * t) + v), __zmmword_ptr[rdx + (chain * Plane) + (((2 * t) + v) * Vector)]));
+            c.lea(r8, __[rdi + (chain * panel.WeightBytes)]);
+            c.lea(r9, __[rsi + (chain * panel.TokenBytes(tokens))]);
+            c.Label(ref block);
+            Codes(r8, r9, __dword_ptr[r9 + panel.TokenStarts(tokens)], Sums);
+            AddToRegisters(panel.WeightSuperScale, sumsOfActivations: false);
+            if (panel.HasMinimum)
+                AddToRegisters(panel.WeightSuperMinimum, sumsOfActivations: true);
+            c.add(r8, 4 * panel.WeightBytes);
+            c.add(r9, 4 * panel.TokenBytes(tokens));
+            c.dec(rax);
+            c.jnz(block);
+            ForEach((t, v) => c.vmovups(__zmmword_ptr[rdx + (chain * Plane) + (((2 * t) + v) * Vector)], Zmm(Chain + (2 * t) + v)));
+            c.Label(ref done);
+            c.nop();
+        }
+    }
+
+    private void ForEach(Action<int, int> body)
     {
         for (var t = 0; t < tokens; t++)
         {
-            if (panel.ZeroPoint != 0)
-                c.vpbroadcastd(Zmm[first + t], __dword_ptr[x + panel.TokenStarts(tokens) + (((sum * tokens) + t) * 4)]);
-            else
-                c.vpxord(Zmm[first + t], Zmm[first + t], Zmm[first + t]);
-        }
-
-        for (var k = sum * panel.SumLength / 4; k < (sum + 1) * panel.SumLength / 4; k++)
-        {
-            c.vmovdqu32(Zmm[24], __zmmword_ptr[w + (k * 64)]);
-            for (var t = 0; t < tokens; t++)
-                c.vpdpbusd(Zmm[first + t], Zmm[24], __dword_bcst[x + (((k * tokens) + t) * 4)]);
+            body(t, 0);
+            body(t, 1);
         }
     }
 
-    private static void ScaledCodes(Assembler c, IntegerPanel panel, AssemblerRegister64 w, AssemblerRegister64 x, int tokens)
+    // Registers first.. = start values + sum of codes times codes over the values that share a start value.
+    private void Codes(AssemblerRegister64 w, AssemblerRegister64 x, AssemblerMemoryOperand starts, int first)
     {
-        for (var s = 0; s < panel.Scales; s++)
+        for (var t = 0; t < tokens; t++)
         {
-            Codes(c, panel, w, x, tokens, IntegerPanel.MaxTokens, s);
-            c.vmovdqu32(Zmm[25], __zmmword_ptr[w + panel.WeightScales + (s * 64)]);
+            var (lower, upper) = (Zmm(first + (2 * t)), Zmm(first + (2 * t) + 1));
+            if (panel.ZeroPoint != 0)
+            {
+                c.vpbroadcastd(lower, starts + (t * 4));
+                c.vmovdqa64(upper, lower);
+            }
+            else
+            {
+                c.vpxord(lower, lower, lower);
+                c.vpxord(upper, upper, upper);
+            }
+        }
+
+        for (var k = 0; k < panel.SumLength / 4; k++)
+        {
+            c.vmovdqu32(Zmm(Weights), __zmmword_ptr[w + (k * IntegerPanel.ColumnBytes)]);
+            c.vmovdqu32(Zmm(Weights + 1), __zmmword_ptr[w + (k * IntegerPanel.ColumnBytes) + Vector]);
             for (var t = 0; t < tokens; t++)
             {
-                var product = Zmm[IntegerPanel.MaxTokens + t];
-                if (s == 0)
-                {
-                    c.vpmulld(Zmm[t], product, Zmm[25]);
-                    continue;
-                }
-
-                c.vpmulld(product, product, Zmm[25]);
-                c.vpaddd(Zmm[t], Zmm[t], product);
+                var codes = Zmm(Work + t);
+                c.vpbroadcastd(codes, __dword_ptr[x + (((k * tokens) + t) * 4)]);
+                c.vpdpbusd(Zmm(first + (2 * t)), Zmm(Weights), codes);
+                c.vpdpbusd(Zmm(first + (2 * t) + 1), Zmm(Weights + 1), codes);
             }
         }
     }
 
-    // zmm0..N-1 = sum of minima times sums of codes, two 16-bit pairs at a time; blocks of 32 have one minimum, so it is the sum of codes itself.
-    private static void MinimumSums(Assembler c, IntegerPanel panel, AssemblerRegister64 w, AssemblerRegister64 x, int tokens)
+    // A loop over the integer scales rather than straight code, which would not fit the processor's cache of decoded instructions.
+    private void ScaledCodes()
+    {
+        var part = c.CreateLabel();
+        ForEach((t, v) => c.vpxord(Zmm(Sums + (2 * t) + v), Zmm(Sums + (2 * t) + v), Zmm(Sums + (2 * t) + v)));
+        c.mov(r10, rdi);
+        c.mov(r11, rsi);
+        c.lea(rax, __[rsi + panel.TokenStarts(tokens)]);
+        c.lea(rbx, __[rdi + panel.WeightScales]);
+        c.mov(ebp, panel.Scales);
+        c.Label(ref part);
+        Codes(r10, r11, __dword_ptr[rax], Partial);
+        LoadColumn(rbx, 0);
+        ForEach((t, v) =>
+        {
+            var product = Zmm(Partial + (2 * t) + v);
+            c.vpmulld(product, product, Zmm(Weights + v));
+            c.vpaddd(Zmm(Sums + (2 * t) + v), Zmm(Sums + (2 * t) + v), product);
+        });
+        c.add(r10, panel.SumLength / 4 * IntegerPanel.ColumnBytes);
+        c.add(r11, panel.SumLength * tokens);
+        c.add(rax, tokens * 4);
+        c.add(rbx, IntegerPanel.ColumnBytes);
+        c.dec(ebp);
+        c.jnz(part);
+    }
+
+    // Sums = minima times sums of codes, two 16-bit pairs at a time.
+    private void MinimumSums()
     {
         var sums = panel.TokenSums(tokens);
-        for (var t = 0; t < tokens; t++)
-        {
-            if (panel.Scales == 0)
-                c.vpbroadcastd(Zmm[t], __dword_ptr[x + sums + (t * 4)]);
-            else
-                c.vpxord(Zmm[t], Zmm[t], Zmm[t]);
-        }
-
+        ForEach((t, v) => c.vpxord(Zmm(Sums + (2 * t) + v), Zmm(Sums + (2 * t) + v), Zmm(Sums + (2 * t) + v)));
         for (var pair = 0; pair < panel.Scales / 2; pair++)
         {
-            c.vmovdqu32(Zmm[24], __zmmword_ptr[w + panel.WeightMinima + (pair * 64)]);
+            LoadColumn(rdi, panel.WeightMinima + (pair * IntegerPanel.ColumnBytes));
             for (var t = 0; t < tokens; t++)
-                c.vpdpwssd(Zmm[t], Zmm[24], __dword_bcst[x + sums + (((pair * tokens) + t) * 4)]);
+            {
+                c.vpbroadcastd(Zmm(Work + t), __dword_ptr[rsi + sums + (((pair * tokens) + t) * 4)]);
+                c.vpdpwssd(Zmm(Sums + (2 * t)), Zmm(Weights), Zmm(Work + t));
+                c.vpdpwssd(Zmm(Sums + (2 * t) + 1), Zmm(Weights + 1), Zmm(Work + t));
+            }
         }
     }
 
-    // chain[t] = fma(+-float(sum), zmm25 * scale[t], chain[t]).
-    private static void AddToChain(Assembler c, IntegerPanel panel, AssemblerRegister64 x, AssemblerRegister64 chain, int tokens, bool negative)
+    // chain[t] = fma(+-float(sum), scale * activation scale[t], chain[t]), the chain at r9.
+    private void AddToChains(int scales, bool negative)
     {
+        LoadColumn(rdi, scales);
+        ForEach((t, v) =>
+        {
+            var sum = Zmm(Sums + (2 * t) + v);
+            var at = __zmmword_ptr[r9 + (((2 * t) + v) * Vector)];
+            c.vcvtdq2ps(sum, sum);
+            c.vmulps(Zmm(Work + v), Zmm(Weights + v), __dword_bcst[rsi + panel.TokenScales(tokens) + (t * 4)]);
+            c.vmovups(Zmm(Work + 2 + v), at);
+            if (negative)
+                c.vfnmadd231ps(Zmm(Work + 2 + v), sum, Zmm(Work + v));
+            else
+                c.vfmadd231ps(Zmm(Work + 2 + v), sum, Zmm(Work + v));
+            c.vmovups(at, Zmm(Work + 2 + v));
+        });
+    }
+
+    // The same with chains in registers and blocks at r8 and r9; the one minimum of a block multiplies the sum of its activations.
+    private void AddToRegisters(int scales, bool sumsOfActivations)
+    {
+        LoadColumn(r8, scales);
         for (var t = 0; t < tokens; t++)
         {
-            c.vcvtdq2ps(Zmm[t], Zmm[t]);
-            c.vmulps(Zmm[26], Zmm[25], __dword_bcst[x + panel.TokenScales(tokens) + (t * 4)]);
-            c.vmovups(Zmm[27], __zmmword_ptr[chain + (t * 64)]);
-            if (negative)
-                c.vfnmadd231ps(Zmm[27], Zmm[t], Zmm[26]);
-            else
-                c.vfmadd231ps(Zmm[27], Zmm[t], Zmm[26]);
-            c.vmovups(__zmmword_ptr[chain + (t * 64)], Zmm[27]);
+            if (sumsOfActivations)
+            {
+                c.vpbroadcastd(Zmm(Sums + (2 * t)), __dword_ptr[r9 + panel.TokenSums(tokens) + (t * 4)]);
+                c.vcvtdq2ps(Zmm(Sums + (2 * t)), Zmm(Sums + (2 * t)));
+                c.vmovdqa64(Zmm(Sums + (2 * t) + 1), Zmm(Sums + (2 * t)));
+            }
+
+            c.vbroadcastss(Zmm(Work + 2), __dword_ptr[r9 + panel.TokenScales(tokens) + (t * 4)]);
+            for (var v = 0; v < 2; v++)
+            {
+                var sum = Zmm(Sums + (2 * t) + v);
+                if (!sumsOfActivations)
+                    c.vcvtdq2ps(sum, sum);
+                c.vmulps(Zmm(Work + v), Zmm(Weights + v), Zmm(Work + 2));
+                if (sumsOfActivations)
+                    c.vfnmadd231ps(Zmm(Chain + (2 * t) + v), sum, Zmm(Work + v));
+                else
+                    c.vfmadd231ps(Zmm(Chain + (2 * t) + v), sum, Zmm(Work + v));
+            }
         }
+    }
+
+    private void LoadColumn(AssemblerRegister64 w, int offset)
+    {
+        c.vmovdqu32(Zmm(Weights), __zmmword_ptr[w + offset]);
+        c.vmovdqu32(Zmm(Weights + 1), __zmmword_ptr[w + offset + Vector]);
     }
 }

@@ -22,7 +22,7 @@ internal static class LocalModels
             ChatTemplate = options.ChatTemplate ?? options.Run.ChatTemplate,
             Engine = options.Run.Engine with { CacheTokens = cacheTokens, MaxSequences = options.MaxSequences, MaxWaiting = options.MaxWaiting },
         };
-        return new LocalModel(name, MemoryPlan.For(checkpoint, cacheTokens).RequiredBytes, options.Resident, () =>
+        return new LocalModel(name, MemoryPlan.For(checkpoint, cacheTokens, run.Engine.Forward.Cache).RequiredBytes, options.Resident, () =>
         {
             var model = HadalModel.Load(path, run);
             return new ServedModel(name, model.Engine, model.Tokenizer, model.Template, model);

@@ -68,7 +68,7 @@ public sealed class CachePoolTests
             for (var layer = 0; layer < pool.Layers; layer++)
             {
                 for (var t = 0; t < rows.Count; t++)
-                    Assert.Equal(Row(rows[t], layer, pool.RowWidth), cache.Pages(layer).Read(t).ToArray());
+                    Assert.Equal(Row(rows[t], layer, pool.RowWidth), cache.Pages(layer).Read(t));
             }
 
             cache.Dispose();

@@ -61,7 +61,7 @@ internal sealed class TracedSequence(CachePool pool) : IDisposable
     private Span<int> Row(int layer, int i)
     {
         var rows = pool.Rows(layer, Cache.HeldPages[i / pool.PageTokens], pool.PageTokens);
-        return MemoryMarshal.Cast<float, int>(rows.Slice(i % pool.PageTokens * pool.RowWidth, pool.RowWidth));
+        return MemoryMarshal.Cast<byte, int>(rows).Slice(i % pool.PageTokens * pool.RowWidth, pool.RowWidth);
     }
 
     private int Hash(int count)

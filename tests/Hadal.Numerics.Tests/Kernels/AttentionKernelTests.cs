@@ -11,14 +11,15 @@ public sealed class AttentionKernelTests
 
     private static readonly Gen<(LatentAttentionShape Shape, int First, int Tokens, int Seed)> Latents =
         Gen.Select(Gen.Int[1, 9], Gen.Int[1, 40], Gen.Int[1, 9].Select(r => 2 * r), Gen.Int[1, 150], Gen.Int[1, 40]).SelectMany((h, n, r, c, u) =>
-            Gen.Select(Gen.Int[0, 40], Gen.Int[1, 36], Gen.Int[0, 1 << 20]).Select((first, tokens, seed) =>
+            Gen.Select(Gen.OneOf(Gen.Int[0, 40], Gen.Int[100, 300]), Gen.Int[1, 36], Gen.Int[0, 1 << 20]).Select((first, tokens, seed) =>
                 (new LatentAttentionShape(h, n, r, c, u, (float)(1 / Math.Sqrt(n + r))), first, tokens, seed)));
 
     [Theory]
-    [InlineData(WeightFormat.F32)]
-    [InlineData(WeightFormat.BF16)]
-    [InlineData(WeightFormat.F8_E4M3)]
-    public void LatentAttentionAgreesWithDoubleInBothForms(WeightFormat format)
+    [InlineData(WeightFormat.F32, CacheFormat.F32)]
+    [InlineData(WeightFormat.BF16, CacheFormat.BF16)]
+    [InlineData(WeightFormat.F32, CacheFormat.Q8)]
+    [InlineData(WeightFormat.F8_E4M3, CacheFormat.F32)]
+    public void LatentAttentionAgreesWithDoubleInBothForms(WeightFormat format, CacheFormat cache)
     {
         using var two = new KernelThreads(2);
         Latents.Sample(
@@ -27,7 +28,7 @@ public sealed class AttentionKernelTests
                 var (h, n, _, c, u, _) = s.Shape;
                 var random = new Random(s.Seed);
                 using var up = new RandomMatrix(format, h * (n + u), c, random, 1 / Math.Sqrt(c));
-                using var sequence = new PagedRows(random, s.First + s.Tokens, c + s.Shape.R, AttentionKernel.LatentRowWidth(c, s.Shape.R));
+                using var sequence = new PagedRows(random, s.First + s.Tokens, c + s.Shape.R, AttentionKernel.LatentRowWidth(c, s.Shape.R), cache);
                 var query = RandomMatrix.Normals(random, s.Tokens * h * (n + s.Shape.R));
                 var shared = KeyValueUp.Shared(up.Weight, n, u);
                 var expected = Plain(s.Shape, query, RandomMatrix.Decode(up.Weight), sequence, s.First, s.Tokens, sequence.Latents(c));
@@ -45,8 +46,11 @@ public sealed class AttentionKernelTests
             threads: 1);
     }
 
-    [Fact]
-    public void NeitherChunksNorThreadsNorPagesChangeABit()
+    [Theory]
+    [InlineData(CacheFormat.F32)]
+    [InlineData(CacheFormat.BF16)]
+    [InlineData(CacheFormat.Q8)]
+    public void NeitherChunksNorThreadsNorPagesChangeABit(CacheFormat cache)
     {
         using var one = new KernelThreads(1);
         using var three = new KernelThreads(3);
@@ -56,7 +60,7 @@ public sealed class AttentionKernelTests
                 var (h, n, r, c, u, _) = s.Shape;
                 var random = new Random(s.Seed);
                 using var up = new RandomMatrix(WeightFormat.BF16, h * (n + u), c, random, 1 / Math.Sqrt(c));
-                using var sequence = new PagedRows(random, s.First + s.Tokens, c + r, AttentionKernel.LatentRowWidth(c, r));
+                using var sequence = new PagedRows(random, s.First + s.Tokens, c + r, AttentionKernel.LatentRowWidth(c, r), cache);
                 using var moved = sequence.InOtherPages(random);
                 var query = RandomMatrix.Normals(random, s.Tokens * h * (n + r));
                 var shared = KeyValueUp.Shared(up.Weight, n, u);
@@ -83,6 +87,68 @@ public sealed class AttentionKernelTests
     }
 
     [Fact]
+    public void SpansOfThousandsOfRowsAreMergedTheSameForOneTokenAndForMany()
+    {
+        using var one = new KernelThreads(1);
+        using var three = new KernelThreads(3);
+        var shape = new LatentAttentionShape(5, 6, 4, 24, 7, 0.4f);
+        foreach (var (first, cache) in new[] { (4000, CacheFormat.F32), (4090, CacheFormat.Q8), (2040, CacheFormat.BF16) })
+        {
+            var random = new Random(first);
+            const int Tokens = 20;
+            using var up = new RandomMatrix(WeightFormat.F32, 5 * 13, 24, random, 0.2);
+            using var sequence = new PagedRows(random, first + Tokens, 28, 64, cache);
+            var query = RandomMatrix.Normals(random, Tokens * 5 * 10, 2);
+            var shared = KeyValueUp.Shared(up.Weight, 6, 7);
+            var whole = Absorbed(shape, query, shared, sequence, first, Tokens, three);
+            Bits.AssertNear(Plain(shape, query, RandomMatrix.Decode(up.Weight), sequence, first, Tokens, sequence.Latents(24)), whole, Tolerance, $"{cache} at {first}");
+            for (var t = 0; t < Tokens; t++)
+                Bits.AssertEqual(whole.AsSpan(t * 35, 35).ToArray(), Absorbed(shape, query.AsSpan(t * 50, 50), shared, sequence, first + t, 1, t % 2 == 0 ? one : three), $"{cache}, token {t}");
+        }
+    }
+
+    [Fact]
+    public void CacheRowsComeBackAsNearAsTheirFormatAllows()
+    {
+        Gen.Select(Gen.Int[1, 300], Gen.Int[0, 1 << 20], Gen.Double[-30, 30]).Sample(
+            (width, seed, exponent) =>
+            {
+                var random = new Random(seed);
+                var values = RandomMatrix.Normals(random, width, Math.Pow(10, exponent));
+                foreach (var format in Enum.GetValues<CacheFormat>())
+                {
+                    using var memory = new NativeBuffer(2L * CacheRow.Bytes(format, width));
+                    using var table = new NativeBuffer(2 * sizeof(int));
+                    table.Span<int>(0, 2)[1] = 1;
+                    var pages = new CachePages(memory, 0, table, 1, width, format);
+                    var cut = random.Next(width + 1);
+                    pages.Write(1, values.AsSpan(0, cut), values.AsSpan(cut));
+                    Assert.All(pages.Read(0), v => Assert.Equal(0, v));
+                    var read = pages.Read(1);
+                    for (var k = 0; k < width; k++)
+                    {
+                        var group = values.AsSpan(k / CacheRow.Group * CacheRow.Group);
+                        var largest = group[..Math.Min(CacheRow.Group, group.Length)].ToArray().Max(Math.Abs);
+                        var allowed = format switch { CacheFormat.F32 => 0, CacheFormat.BF16 => Math.Abs(values[k]) / 256, _ => largest / 127 * 0.5001 };
+                        Assert.True(Math.Abs(read[k] - values[k]) <= allowed, $"{format} of {width} at {k}: {values[k]} came back as {read[k]}");
+                    }
+
+                    // What was read is stored again without loss.
+                    pages.Write(0, read);
+                    Bits.AssertEqual(read, pages.Read(0), $"{format} again");
+                    pages.Write(0, []);
+                    Assert.All(pages.Read(0), v => Assert.Equal(0, v));
+                    values[width / 2] = float.NaN;
+                    pages.Write(0, values);
+                    Assert.True(float.IsNaN(pages.Read(0)[width / 2]), $"{format} loses a NaN");
+                    values[width / 2] = 1;
+                }
+            },
+            iter: 60,
+            threads: 1);
+    }
+
+    [Fact]
     public void QuantizedLatentsAreExpandedAsTheOfficialNaiveCodeDoes()
     {
         using var threads = new KernelThreads(2);
@@ -97,7 +163,7 @@ public sealed class AttentionKernelTests
             for (var l = 0; l < latents.Length; l++)
             {
                 float[] codes = new float[c], scales = new float[ActivationQuantization.ScaleCount(c)];
-                ActivationQuantization.Quantize(sequence.Pages.Read(l)[..c], c, codes, scales, kind);
+                ActivationQuantization.Quantize(sequence.Pages.Read(l).AsSpan(0, c), c, codes, scales, kind);
                 latents[l] = codes.Select((q, k) => (double)q * scales[k / 128]).ToArray();
             }
 
@@ -106,16 +172,19 @@ public sealed class AttentionKernelTests
         }
     }
 
-    [Fact]
-    public void GroupedQueryAttentionAgreesWithDoubleAndDoesNotDependOnTheRun()
+    [Theory]
+    [InlineData(CacheFormat.F32)]
+    [InlineData(CacheFormat.BF16)]
+    [InlineData(CacheFormat.Q8)]
+    public void GroupedQueryAttentionAgreesWithDoubleAndDoesNotDependOnTheRun(CacheFormat cache)
     {
         using var one = new KernelThreads(1);
         using var three = new KernelThreads(3);
-        Gen.Select(Gen.Int[1, 3], Gen.Int[1, 4], Gen.Int[1, 40], Gen.Int[0, 40], Gen.Int[1, 20], Gen.Int[0, 1 << 20]).Sample(
+        Gen.Select(Gen.Int[1, 3], Gen.Int[1, 4], Gen.OneOf(Gen.Int[1, 40], Gen.Int[1, 5].Select(v => 16 * v)), Gen.Int[0, 300], Gen.Int[1, 20], Gen.Int[0, 1 << 20]).Sample(
             (g, ratio, a, first, tokens, seed) =>
             {
                 var (h, random) = (g * ratio, new Random(seed));
-                using var sequence = new PagedRows(random, first + tokens, 2 * g * a, 2 * g * a);
+                using var sequence = new PagedRows(random, first + tokens, 2 * g * a, 2 * g * a, cache);
                 var query = RandomMatrix.Normals(random, tokens * h * a);
                 var scale = (float)(1 / Math.Sqrt(a));
                 float[] Run(ReadOnlySpan<float> q, int start, int count, KernelThreads threads)
@@ -134,8 +203,8 @@ public sealed class AttentionKernelTests
                         var group = head / ratio;
                         Attend(
                             first + t + 1,
-                            l => scale * Dot(q, sequence.Pages.Read(l).Slice(group * a, a).ToArray()),
-                            l => sequence.Pages.Read(l).Slice((g + group) * a, a).ToArray().Select(v => (double)v).ToArray(),
+                            l => scale * Dot(q, sequence.Pages.Read(l)[(group * a)..((group + 1) * a)]),
+                            l => sequence.Pages.Read(l)[((g + group) * a)..((g + group + 1) * a)].Select(v => (double)v).ToArray(),
                             expected.AsSpan(((t * h) + head) * a, a));
                     }
                 }
@@ -177,12 +246,13 @@ public sealed class AttentionKernelTests
         Assert.Throws<ArgumentOutOfRangeException>(() => sequence.Pages.Read(-1).Length);
         Assert.Throws<ArgumentOutOfRangeException>(() => sequence.Pages.Write((int)sequence.Pages.Capacity, new float[64]));
         Assert.Throws<ArgumentException>(() => sequence.Pages.Write(0, new float[65]));
+        Assert.Throws<ArgumentException>(() => AttentionKernel.Absorbed(shape, new float[20], fits, sequence.Pages, 9, new float[10], 1, new float[10], threads));
     }
 
     private static float[] Absorbed(in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, PagedRows rows, int first, int tokens, KernelThreads threads)
     {
         var output = new float[tokens * shape.H * shape.U];
-        AttentionKernel.Absorbed(shape, query, up, rows.Pages, first, output, tokens, threads);
+        AttentionKernel.Absorbed(shape, query, up, rows.Pages, first, output, tokens, new float[AttentionKernel.AbsorbedWorkspace(shape, Math.Max(0, first), tokens)], threads);
         return output;
     }
 
@@ -219,7 +289,7 @@ public sealed class AttentionKernelTests
                 var q = query.AsSpan(((t * h) + head) * (n + r), n + r).ToArray();
                 Attend(
                     first + t + 1,
-                    l => scale * (Dot(q[..n], keys[l]) + Dot(q[n..], rows.Pages.Read(l)[c..(c + r)].ToArray())),
+                    l => scale * (Dot(q[..n], keys[l]) + Dot(q[n..], rows.Pages.Read(l)[c..(c + r)])),
                     l => values[l],
                     output.AsSpan(((t * h) + head) * u, u));
             }
@@ -269,39 +339,39 @@ public sealed class AttentionKernelTests
     private sealed class PagedRows : IDisposable
     {
         private const int PageTokens = 8;
-        private const int Layer = 3;
+        private const int Layer = 12;
 
         private readonly NativeBuffer memory;
         private readonly NativeBuffer table;
         private readonly int rows;
         private readonly int used;
 
-        public PagedRows(Random random, int rows, int used, int width)
+        public PagedRows(Random random, int rows, int used, int width, CacheFormat format = CacheFormat.F32)
         {
             this.rows = rows;
             this.used = used;
             var count = (rows + PageTokens - 1) / PageTokens;
             var pages = Enumerable.Range(0, count + 5).ToArray();
             random.Shuffle(pages);
-            memory = new NativeBuffer((Layer + ((long)pages.Length * PageTokens * width)) * sizeof(float));
-            memory.Span<float>(0, (int)memory.ByteLength / sizeof(float)).Fill(float.NaN);
+            memory = new NativeBuffer(Layer + ((long)pages.Length * PageTokens * CacheRow.Bytes(format, width)));
+            memory.Span<byte>(0, (int)memory.ByteLength).Fill(0xFF);
             table = new NativeBuffer(count * sizeof(int));
             pages.AsSpan(0, count).CopyTo(table.Span<int>(0, count));
-            Pages = new CachePages(memory, Layer, table, PageTokens, width);
+            Pages = new CachePages(memory, Layer, table, PageTokens, width, format);
             for (var l = 0; l < rows; l++)
             {
-                float[] row = [.. RandomMatrix.Normals(random, used), .. new float[width - used]];
-                Pages.Write(l, row.AsSpan(0, l % width), row.AsSpan(l % width));
+                var row = RandomMatrix.Normals(random, used);
+                Pages.Write(l, row.AsSpan(0, l % used), row.AsSpan(l % used));
             }
         }
 
         public CachePages Pages { get; }
 
-        public double[][] Latents(int c) => Enumerable.Range(0, rows).Select(l => Pages.Read(l)[..c].ToArray().Select(v => (double)v).ToArray()).ToArray();
+        public double[][] Latents(int c) => Enumerable.Range(0, rows).Select(l => Pages.Read(l)[..c].Select(v => (double)v).ToArray()).ToArray();
 
         public PagedRows InOtherPages(Random random)
         {
-            var other = new PagedRows(random, rows, used, Pages.Width);
+            var other = new PagedRows(random, rows, used, Pages.Width, Pages.Format);
             for (var l = 0; l < rows; l++)
                 other.Pages.Write(l, Pages.Read(l));
             return other;

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Kernels.Integer;
 
@@ -16,6 +17,24 @@ public static unsafe class IntegerActivations
     /// <summary>Bytes of a row of <paramref name="cols"/> values in blocks of <paramref name="block"/>, a multiple of 64.</summary>
     public static int RowBytes(int cols, int block) => (cols + (cols / 16 * 2) + (cols / 32 * 2) + (cols / block * 4) + 63) & ~63;
 
+    /// <summary>Quantises rows one after the other, on all threads where there is enough to do.</summary>
+    /// <param name="x">[T, K].</param>
+    /// <param name="cols">K, a multiple of the block.</param>
+    /// <param name="block">A: 32 or 256.</param>
+    /// <param name="rows">Receives T times <see cref="RowBytes"/> bytes.</param>
+    /// <param name="threads">Pool to run on.</param>
+    /// <exception cref="ArgumentException">The lengths do not belong together.</exception>
+    public static void Quantize(ReadOnlySpan<float> x, int cols, int block, Span<byte> rows, KernelThreads threads)
+    {
+        ArgumentNullException.ThrowIfNull(threads);
+        var count = x.Length / cols;
+        if (x.Length % cols != 0 || cols % block != 0 || block % 32 != 0 || rows.Length != (long)count * RowBytes(cols, block))
+            throw new ArgumentException($"{x.Length} values in rows of {cols} and blocks of {block} do not fit {rows.Length} bytes");
+        fixed (float* px = x)
+        fixed (byte* p = rows)
+            threads.Run(count, Math.Max(1, 16384 / cols), new QuantizeJob(px, cols, block, p));
+    }
+
     /// <summary>Quantises one row.</summary>
     /// <param name="x">[K], K a multiple of the block.</param>
     /// <param name="block">A: 32 or 256.</param>
@@ -30,6 +49,16 @@ public static unsafe class IntegerActivations
             var view = new IntegerRow(p, x.Length);
             for (var b = 0; b < x.Length / block; b++)
                 QuantizeBlock(px + (b * block), block, view, b);
+        }
+    }
+
+    private readonly struct QuantizeJob(float* x, int cols, int block, byte* rows) : IKernelJob
+    {
+        public void Invoke(int start, int end, int worker)
+        {
+            var rowBytes = RowBytes(cols, block);
+            for (var t = start; t < end; t++)
+                QuantizeRow(new ReadOnlySpan<float>(x + ((long)t * cols), cols), block, new Span<byte>(rows + ((long)t * rowBytes), rowBytes));
         }
     }
 

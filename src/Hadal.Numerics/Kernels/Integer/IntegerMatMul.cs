@@ -8,37 +8,93 @@ namespace Hadal.Numerics.Kernels.Integer;
 /// Products of activations quantised to 8 bits (<see cref="IntegerActivations"/>) with weights in integer formats, summed in the order of
 /// <see cref="IntegerDot"/>: the bits of a result are the same for one token or many, on any number of threads and any instruction set.
 /// </summary>
-/// <remarks>Shape letters: T tokens, K input channels (the weight's columns), M output channels (its rows).</remarks>
+/// <remarks>
+/// Shape letters: T tokens, K input channels (the weight's columns), M output channels (its rows).
+/// All products of a call are one job of the threads. A few tokens: weight rows are streamed once (<see cref="IntegerRows"/>). Many: they are unpacked once
+/// and multiplied with tiles of tokens (<see cref="IntegerTiles"/>).
+/// </remarks>
 public static unsafe class IntegerMatMul
 {
-    private const int TileThreshold = 6;
+    /// <summary>Rows of a weight that are one item of a job.</summary>
+    private const int UnitRows = IntegerPanel.Rows;
+
+    // Unpacking a panel costs as much as multiplying some tokens row by row; see docs/PERFORMANCE.md.
+    private const int TileThreshold = 5;
 
     /// <summary>y[t, m] = sum_k x[t, k] W[m, k].</summary>
     /// <param name="weight">W [M, K], in a format with <see cref="WeightFormats.HasIntegerProducts"/>.</param>
     /// <param name="x">[T] rows of <see cref="IntegerActivations.RowBytes"/> bytes, quantised in blocks of the weight's block length.</param>
     /// <param name="y">[T, M], overwritten.</param>
     /// <param name="tokens">T.</param>
-    /// <param name="workspace">At least <see cref="WorkspaceBytes"/>.</param>
+    /// <param name="workspace">At least <see cref="WorkspaceBytes(WeightMatrix, int)"/>.</param>
     /// <param name="threads">Pool to run on.</param>
     /// <exception cref="ArgumentException">The lengths do not fit the shapes, or the format has no integer products.</exception>
     public static void Multiply(WeightMatrix weight, ReadOnlySpan<byte> x, Span<float> y, int tokens, Span<byte> workspace, KernelThreads threads)
     {
         var rowBytes = IntegerActivations.RowBytes(weight.Cols, WeightFormats.BlockLength(weight.Format));
-        if (workspace.Length < WorkspaceBytes(weight, tokens))
-            throw new ArgumentException($"{tokens} tokens x W [{weight.Rows}, {weight.Cols}] need a workspace of {WorkspaceBytes(weight, tokens)} bytes, but it has {workspace.Length}");
         if (tokens <= 0 || x.Length != (long)tokens * rowBytes || y.Length != (long)tokens * weight.Rows)
             throw new ArgumentException($"{tokens} tokens x W [{weight.Rows}, {weight.Cols}] need x of {(long)tokens * rowBytes} bytes and y of {(long)tokens * weight.Rows} values, but they have {x.Length} and {y.Length}");
+        Multiply([new Product(weight, 0, tokens, 0)], x, [], y, workspace, threads);
+    }
+
+    /// <summary>Several products as one job.</summary>
+    /// <param name="products">Matrices [M, K] of one K, in formats of one block length that have integer products.</param>
+    /// <param name="x">Rows of <see cref="IntegerActivations.RowBytes"/> bytes.</param>
+    /// <param name="rows">The list of rows that the products refer to; empty when it is 0, 1, 2 and so on.</param>
+    /// <param name="y">Results, each where its product says.</param>
+    /// <param name="workspace">At least <see cref="WorkspaceBytes(ReadOnlySpan{Product}, bool)"/>.</param>
+    /// <param name="threads">Pool to run on.</param>
+    /// <exception cref="ArgumentException">The lengths do not fit the shapes, or a format has no integer products.</exception>
+    public static void Multiply(ReadOnlySpan<Product> products, ReadOnlySpan<byte> x, ReadOnlySpan<int> rows, Span<float> y, Span<byte> workspace, KernelThreads threads)
+    {
+        ArgumentNullException.ThrowIfNull(threads);
+        if (products.IsEmpty)
+            return;
+        var block = WeightFormats.BlockLength(products[0].Weight.Format);
+        var rowBytes = IntegerActivations.RowBytes(products[0].Weight.Cols, block);
+        Product.Check(products, rows, x.Length / rowBytes, y.Length);
+        if (workspace.Length < WorkspaceBytes(products, !rows.IsEmpty))
+            throw new ArgumentException($"{products.Length} products need a workspace of {WorkspaceBytes(products, !rows.IsEmpty)} bytes, but it has {workspace.Length}");
+        fixed (Product* p = products)
         fixed (byte* px = x, work = workspace)
         fixed (float* py = y)
+        fixed (int* list = rows)
         {
-            var action = new MultiplyAction { Weight = weight, X = px, XStride = rowBytes, Y = py, YStride = weight.Rows, Tokens = tokens, Work = work, Threads = threads };
-            if (!WeightFormats.TryDispatchInteger(weight.Format, ref action))
-                throw new ArgumentException($"{weight.Format} has no integer products");
+            var plans = (Plan*)work;
+            var next = (long)products.Length * sizeof(Plan);
+            int units = 0, tiles = 0;
+            for (var i = 0; i < products.Length; i++)
+            {
+                var weight = products[i].Weight;
+                if (WeightFormats.BlockLength(weight.Format) != block || !WeightFormats.HasIntegerProducts(weight.Format))
+                    throw new ArgumentException($"{weight.Format} has no integer products in blocks of {block}");
+                var shares = i > 0 && SharesTokens(products[i], products[i - 1]);
+                ref var plan = ref plans[i];
+                plan = new Plan { FirstUnit = units, FirstTile = tiles, Tiled = UsesTiles(weight, products[i].Tokens), Tokens = shares ? plans[i - 1].Tokens : work + next };
+                units += (weight.Rows + UnitRows - 1) / UnitRows;
+                if (shares)
+                    continue;
+                next += TokenBytes(products[i], !rows.IsEmpty, rowBytes);
+                if (plan.Tiled)
+                    tiles += (products[i].Tokens + IntegerPanel.MaxTokens - 1) / IntegerPanel.MaxTokens;
+                else if (products[i].Tokens > 1 && list != null)
+                    Gather(px, rowBytes, list + products[i].FirstRow, products[i].Tokens, plan.Tokens);
+                else
+                    plan.Tokens = px + ((long)(list == null ? products[i].FirstRow : list[products[i].FirstRow]) * rowBytes);
+            }
+
+            var job = new Job { Products = p, Plans = plans, Count = products.Length, X = px, RowBytes = rowBytes, List = list, Y = py, Threads = threads };
+            if (tiles > 0)
+                threads.Run(tiles, 1, new PackJob(job));
+            threads.Run(units, Grain(products, block), new UnitsJob(job));
         }
     }
 
-    /// <summary>The specification of <see cref="Multiply"/>, in plain loops over unpacked blocks.</summary>
-    /// <inheritdoc cref="Multiply" path="/param"/>
+    /// <summary>The specification of <see cref="Multiply(WeightMatrix, ReadOnlySpan{byte}, Span{float}, int, Span{byte}, KernelThreads)"/>, in plain loops over unpacked blocks.</summary>
+    /// <param name="weight">W [M, K].</param>
+    /// <param name="x">[T] quantised rows.</param>
+    /// <param name="y">[T, M], overwritten.</param>
+    /// <param name="tokens">T.</param>
     public static void MultiplyReference(WeightMatrix weight, ReadOnlySpan<byte> x, Span<float> y, int tokens)
     {
         var rowBytes = IntegerActivations.RowBytes(weight.Cols, WeightFormats.BlockLength(weight.Format));
@@ -53,15 +109,28 @@ public static unsafe class IntegerMatMul
         }
     }
 
-    /// <summary>Bytes of working memory for <paramref name="tokens"/> tokens; 0 for a few.</summary>
-    public static long WorkspaceBytes(WeightMatrix weight, int tokens)
+    /// <summary>Bytes of working memory for a product of <paramref name="tokens"/> tokens.</summary>
+    public static long WorkspaceBytes(WeightMatrix weight, int tokens) => WorkspaceBytes([new Product(weight, 0, tokens, 0)], false);
+
+    /// <summary>Bytes of working memory for several products as one job.</summary>
+    /// <param name="products">The products.</param>
+    /// <param name="listed">Whether their rows are taken from a list.</param>
+    public static long WorkspaceBytes(ReadOnlySpan<Product> products, bool listed)
     {
-        var size = new WorkspaceAction { Weight = weight, Tokens = tokens };
-        WeightFormats.TryDispatchInteger(weight.Format, ref size);
-        return size.Bytes;
+        if (products.IsEmpty)
+            return 0;
+        var rowBytes = IntegerActivations.RowBytes(products[0].Weight.Cols, WeightFormats.BlockLength(products[0].Weight.Format));
+        var bytes = (long)products.Length * sizeof(Plan);
+        for (var i = 0; i < products.Length; i++)
+        {
+            if (i == 0 || !SharesTokens(products[i], products[i - 1]))
+                bytes += TokenBytes(products[i], listed, rowBytes);
+        }
+
+        return bytes;
     }
 
-    /// <summary>As <see cref="Multiply"/> on the calling worker alone, from float32 input that is quantised on the way; x and y may be strided.</summary>
+    /// <summary>As the product of one matrix on the calling worker alone, from float32 input that is quantised on the way; x and y may be strided.</summary>
     /// <param name="weight">W [M, K].</param>
     /// <param name="x">[T, K], rows <paramref name="xStride"/> apart.</param>
     /// <param name="xStride">Values from one token's input to the next.</param>
@@ -77,14 +146,72 @@ public static unsafe class IntegerMatMul
         var quantized = threads.Scratch(worker, (long)tokens * rowBytes);
         for (var t = 0; t < tokens; t++)
             IntegerActivations.QuantizeRow(new ReadOnlySpan<float>(x + ((long)t * xStride), weight.Cols), block, new Span<byte>(quantized + ((long)t * rowBytes), rowBytes));
-        var action = new MultiplyAction { Weight = weight, X = quantized, XStride = rowBytes, Y = y, YStride = yStride, Tokens = tokens };
+        var action = new RowsAction { Weight = weight, X = quantized, XStride = rowBytes, Y = y, YStride = yStride, Tokens = tokens, End = weight.Rows };
         if (!WeightFormats.TryDispatchInteger(weight.Format, ref action))
             throw new ArgumentException($"{weight.Format} has no integer products");
     }
 
-    // Unpacking a panel costs as much as some tokens of row products, so a few tokens go row by row. Where exactly it turns is not measured yet;
-    // both ways give the same bits.
-    private static bool UsesTiles(IntegerPanel panel, int tokens) => tokens >= TileThreshold && TileKernels.Find(panel, IntegerPanel.MaxTokens) != null;
+    private static bool UsesTiles(WeightMatrix weight, int tokens)
+    {
+        var panel = new PanelAction();
+        return tokens >= TileThreshold && WeightFormats.TryDispatchInteger(weight.Format, ref panel) && IntegerTiles.AreAvailable(weight.Format, panel.Panel);
+    }
+
+    private static bool SharesTokens(in Product a, in Product b) => a.FirstRow == b.FirstRow && a.Tokens == b.Tokens && a.Weight.Format == b.Weight.Format;
+
+    // Packed tiles, or rows brought together from a list.
+    private static long TokenBytes(in Product product, bool listed, int rowBytes)
+    {
+        if (!UsesTiles(product.Weight, product.Tokens))
+            return listed && product.Tokens > 1 ? (long)product.Tokens * rowBytes : 0;
+        var panel = new PanelAction();
+        WeightFormats.TryDispatchInteger(product.Weight.Format, ref panel);
+        return IntegerTiles.PackedBytes(panel.Panel, product.Weight.Cols / panel.Panel.BlockLength, product.Tokens);
+    }
+
+    private static void Gather(byte* x, int rowBytes, int* list, int count, byte* target)
+    {
+        for (var i = 0; i < count; i++)
+            Buffer.MemoryCopy(x + ((long)list[i] * rowBytes), target + ((long)i * rowBytes), rowBytes, rowBytes);
+    }
+
+    // An item must be worth handing out: about 64k multiply-adds.
+    private static int Grain(ReadOnlySpan<Product> products, int block)
+    {
+        var work = (long)products[0].Weight.Cols * UnitRows * products[0].Tokens;
+        return (int)Math.Clamp(65536 / work, 1, 64);
+    }
+
+    /// <summary>What is known of a product before the job begins.</summary>
+    private struct Plan
+    {
+        public int FirstUnit;
+        public int FirstTile;
+        public bool Tiled;
+
+        /// <summary>Packed tiles, or quantised rows one after the other.</summary>
+        public byte* Tokens;
+    }
+
+    private struct Job
+    {
+        public Product* Products;
+        public Plan* Plans;
+        public int Count;
+        public byte* X;
+        public int RowBytes;
+        public int* List;
+        public float* Y;
+        public KernelThreads Threads;
+    }
+
+    private struct PanelAction : IIntegerAction
+    {
+        public IntegerPanel Panel;
+
+        public void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat> => Panel = TFormat.Panel;
+    }
 
     private struct ReferenceAction : IIntegerAction
     {
@@ -106,18 +233,7 @@ public static unsafe class IntegerMatMul
         }
     }
 
-    private struct WorkspaceAction : IIntegerAction
-    {
-        public WeightMatrix Weight;
-        public int Tokens;
-        public long Bytes;
-
-        public void Invoke<TFormat>()
-            where TFormat : struct, IIntegerFormat<TFormat> =>
-            Bytes = UsesTiles(TFormat.Panel, Tokens) ? IntegerTiles.PackedBytes(TFormat.Panel, Weight.Cols / TFormat.BlockLength, Tokens) : 0;
-    }
-
-    private struct MultiplyAction : IIntegerAction
+    private struct RowsAction : IIntegerAction
     {
         public WeightMatrix Weight;
         public byte* X;
@@ -125,82 +241,80 @@ public static unsafe class IntegerMatMul
         public float* Y;
         public int YStride;
         public int Tokens;
-        public byte* Work;
-        public KernelThreads? Threads;
+        public int Start;
+        public int End;
 
         public readonly void Invoke<TFormat>()
-            where TFormat : struct, IIntegerFormat<TFormat>
-        {
-            var job = new RowsJob<TFormat>(this);
-            if (Threads is null)
-            {
-                job.Invoke(0, Weight.Rows, 0);
-            }
-            else if (UsesTiles(TFormat.Panel, Tokens))
-            {
-                Threads.Run((Tokens + IntegerPanel.MaxTokens - 1) / IntegerPanel.MaxTokens, 1, new PackJob<TFormat>(this));
-                Threads.Run((Weight.Rows + IntegerPanel.Rows - 1) / IntegerPanel.Rows, 1, new TilesJob<TFormat>(this));
-            }
-            else
-            {
-                Threads.Run(Weight.Rows, (int)Math.Clamp((65536L / ((long)Weight.Cols * Tokens)) + 1, 1, Weight.Rows), job);
-            }
-        }
+            where TFormat : struct, IIntegerFormat<TFormat> =>
+            IntegerRows.Multiply<TFormat>(Weight, Start, End, X, XStride, Y, YStride, Tokens);
     }
 
-    private readonly struct PackJob<TFormat>(MultiplyAction a) : IKernelJob
-        where TFormat : struct, IIntegerFormat<TFormat>
+    private struct TilesAction : IIntegerAction
+    {
+        public WeightMatrix Weight;
+        public byte* Packed;
+        public float* Y;
+        public int Tokens;
+        public int Start;
+        public int End;
+        public KernelThreads Threads;
+        public int Worker;
+
+        public readonly void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat> =>
+            IntegerTiles.Multiply<TFormat>(Weight, Start, End, Packed, Y, Tokens, Threads, Worker);
+    }
+
+    private readonly struct PackJob(Job job) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
         {
-            var cols = a.Weight.Cols;
-            var fullBytes = (long)cols / TFormat.BlockLength * TFormat.Panel.TokenBytes(IntegerPanel.MaxTokens);
+            var i = 0;
             for (var tile = start; tile < end; tile++)
             {
-                var first = tile * IntegerPanel.MaxTokens;
-                var width = IntegerTiles.TileTokens(first, a.Tokens);
-                IntegerTiles.PackTokens(TFormat.Panel, a.X + ((long)first * a.XStride), a.XStride, cols, Math.Min(width, a.Tokens - first), width, a.Work + (tile * fullBytes));
+                // The last product that begins at or before the tile: one that packs nothing begins where the next one does.
+                while (i + 1 < job.Count && job.Plans[i + 1].FirstTile <= tile)
+                    i++;
+                var product = job.Products[i];
+                var panel = new PanelAction();
+                WeightFormats.TryDispatchInteger(product.Weight.Format, ref panel);
+                var first = (tile - job.Plans[i].FirstTile) * IntegerPanel.MaxTokens;
+                var list = job.List == null ? null : job.List + product.FirstRow;
+                IntegerTiles.PackTokens(
+                    panel.Panel, job.X + (job.List == null ? (long)product.FirstRow * job.RowBytes : 0), job.RowBytes, list, product.Weight.Cols, first, product.Tokens, job.Plans[i].Tokens);
             }
         }
     }
 
-    private readonly struct TilesJob<TFormat>(MultiplyAction a) : IKernelJob
-        where TFormat : struct, IIntegerFormat<TFormat>
+    private readonly struct UnitsJob(Job job) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
         {
-            var panel = TFormat.Panel;
-            var blocks = a.Weight.Cols / TFormat.BlockLength;
-            var fullBytes = (long)blocks * panel.TokenBytes(IntegerPanel.MaxTokens);
-            var weights = a.Threads!.Scratch(worker, (long)blocks * panel.WeightBytes);
-            for (var p = start; p < end; p++)
+            for (var i = 0; i < job.Count && start < end; i++)
             {
-                var m = p * IntegerPanel.Rows;
-                var rows = Math.Min(IntegerPanel.Rows, a.Weight.Rows - m);
-                IntegerTiles.PackWeights<TFormat>(a.Weight.Data + (m * a.Weight.RowBytes), a.Weight.RowBytes, rows, blocks, weights);
-                for (var first = 0; first < a.Tokens; first += IntegerPanel.MaxTokens)
+                var product = job.Products[i];
+                var plan = job.Plans[i];
+                var units = (product.Weight.Rows + UnitRows - 1) / UnitRows;
+                if (start >= plan.FirstUnit + units)
+                    continue;
+                var stop = Math.Min(end, plan.FirstUnit + units);
+                var (firstRow, lastRow) = ((start - plan.FirstUnit) * UnitRows, Math.Min((stop - plan.FirstUnit) * UnitRows, product.Weight.Rows));
+                start = stop;
+                if (plan.Tiled)
                 {
-                    var width = IntegerTiles.TileTokens(first, a.Tokens);
-                    IntegerTiles.Multiply(
-                        panel, TileKernels.Find(panel, width), weights, a.Work + (first / IntegerPanel.MaxTokens * fullBytes), blocks, width,
-                        a.Y + ((long)first * a.YStride) + m, a.YStride, rows, Math.Min(width, a.Tokens - first));
+                    var tiles = new TilesAction
+                    {
+                        Weight = product.Weight, Packed = plan.Tokens, Y = job.Y + product.Output, Tokens = product.Tokens, Start = firstRow, End = lastRow, Threads = job.Threads, Worker = worker,
+                    };
+                    WeightFormats.TryDispatchInteger(product.Weight.Format, ref tiles);
+                    continue;
                 }
-            }
-        }
-    }
 
-    private readonly struct RowsJob<TFormat>(MultiplyAction a) : IKernelJob
-        where TFormat : struct, IIntegerFormat<TFormat>
-    {
-        public void Invoke(int start, int end, int worker)
-        {
-            var cols = a.Weight.Cols;
-            var blocks = cols / TFormat.BlockLength;
-            for (var m = start; m < end; m++)
-            {
-                var row = a.Weight.Data + (m * a.Weight.RowBytes);
-                for (var t = 0; t < a.Tokens; t++)
-                    a.Y[((long)t * a.YStride) + m] = IntegerDot.Dot<TFormat>(row, new IntegerRow(a.X + ((long)t * a.XStride), cols), blocks);
+                var rows = new RowsAction
+                {
+                    Weight = product.Weight, X = plan.Tokens, XStride = job.RowBytes, Y = job.Y + product.Output, YStride = product.Weight.Rows, Tokens = product.Tokens, Start = firstRow, End = lastRow,
+                };
+                WeightFormats.TryDispatchInteger(product.Weight.Format, ref rows);
             }
         }
     }

@@ -1,11 +1,11 @@
 namespace Hadal.Numerics.Kernels.Integer;
 
 /// <summary>
-/// How one block of 16 weight rows and one block of a tile of tokens lie in memory for the tile kernels. Everything is offsets in bytes; the codes are
+/// How one block of 32 weight rows and one block of a tile of tokens lie in memory for the tile kernels. Everything is offsets in bytes; the codes are
 /// unsigned, with the zero point taken off through the start value of each sum.
 /// </summary>
 /// <remarks>
-/// Weight panel of a block: codes [A/4][16 rows][4], scales int32 [S][16], minima int16 pairs [S/2][16][2], d float32 [16], dmin float32 [16].
+/// Weight panel of a block: codes [A/4][32 rows][4], scales int32 [S][32], minima int16 pairs [S/2][32][2], d float32 [32], dmin float32 [32].
 /// Token tile of a block: codes [A/4][N tokens][4], start values int32 [S][N], sums int16 pairs [S/2][N][2], scales float32 [N].
 /// A is the block length, S the number of integer scales (0 where a block has none), N the tokens of the tile.
 /// </remarks>
@@ -15,11 +15,14 @@ namespace Hadal.Numerics.Kernels.Integer;
 /// <param name="HasMinimum">Whether blocks have minima.</param>
 internal readonly record struct IntegerPanel(int BlockLength, int Scales, int ZeroPoint, bool HasMinimum)
 {
-    /// <summary>Weight rows of a panel.</summary>
-    public const int Rows = 16;
+    /// <summary>Weight rows of a panel: two vectors of sixteen.</summary>
+    public const int Rows = 32;
 
     /// <summary>Most tokens of a tile.</summary>
-    public const int MaxTokens = 12;
+    public const int MaxTokens = 6;
+
+    /// <summary>Bytes of four codes, or of one number, for all rows.</summary>
+    public const int ColumnBytes = Rows * 4;
 
     private const int Vector = 64;
 
@@ -31,13 +34,13 @@ internal readonly record struct IntegerPanel(int BlockLength, int Scales, int Ze
 
     public int WeightScales => BlockLength * Rows;
 
-    public int WeightMinima => WeightScales + (Scales * Vector);
+    public int WeightMinima => WeightScales + (Scales * ColumnBytes);
 
-    public int WeightSuperScale => WeightMinima + (HasMinimum ? Scales / 2 * Vector : 0);
+    public int WeightSuperScale => WeightMinima + (HasMinimum ? Scales / 2 * ColumnBytes : 0);
 
-    public int WeightSuperMinimum => WeightSuperScale + Vector;
+    public int WeightSuperMinimum => WeightSuperScale + ColumnBytes;
 
-    public int WeightBytes => WeightSuperMinimum + (HasMinimum ? Vector : 0);
+    public int WeightBytes => WeightSuperMinimum + (HasMinimum ? ColumnBytes : 0);
 
     public int TokenStarts(int tokens) => BlockLength * tokens;
 

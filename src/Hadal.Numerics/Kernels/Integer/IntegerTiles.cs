@@ -1,108 +1,140 @@
 using System.Runtime.Intrinsics;
 using Hadal.Numerics.Formats;
 using Hadal.Numerics.MachineCode;
+using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Kernels.Integer;
 
 /// <summary>
-/// Many tokens at once: 16 weight rows are unpacked into a panel that stays in the cache and multiplied with tiles of up to 12 tokens by kernels
+/// Many tokens at once: 32 weight rows are unpacked into a panel that stays in the cache and multiplied with tiles of up to six tokens by kernels
 /// assembled for AVX512-VNNI. Every output has the bits of <see cref="IntegerDot"/>.
 /// </summary>
 internal static unsafe class IntegerTiles
 {
     private const int Rows = IntegerPanel.Rows;
+    private const int HalfRows = Rows / 2;
     private const int Chains = 4;
+    private const int PackScratch = 1024;
 
-    /// <summary>Tokens in the last tile are rounded up to a multiple of this.</summary>
-    private const int TokenStep = 4;
+    // A panel of so many columns fits the first cache beside a tile of tokens.
+    private const int PanelColumns = 1024;
 
-    /// <summary>Tokens of the tile that begins at token <paramref name="start"/> of <paramref name="tokens"/>, rounded up.</summary>
-    public static int TileTokens(int start, int tokens) =>
-        Math.Min(IntegerPanel.MaxTokens, (tokens - start + TokenStep - 1) / TokenStep * TokenStep);
+    /// <summary>Whether this processor has kernels for a format.</summary>
+    public static bool AreAvailable(WeightFormat format, IntegerPanel panel)
+    {
+        var packer = new PackerAction();
+        return TileKernels.Find(panel, IntegerPanel.MaxTokens) != null && WeightFormats.TryDispatchInteger(format, ref packer) && packer.Found;
+    }
 
     /// <summary>Bytes of all packed tiles of a batch.</summary>
     public static long PackedBytes(IntegerPanel panel, int blocks, int tokens)
     {
-        long bytes = 0;
-        for (var start = 0; start < tokens; start += IntegerPanel.MaxTokens)
-            bytes += (long)blocks * panel.TokenBytes(TileTokens(start, tokens));
-        return bytes;
+        var full = tokens / IntegerPanel.MaxTokens;
+        var rest = tokens % IntegerPanel.MaxTokens;
+        return blocks * (((long)full * panel.TokenBytes(IntegerPanel.MaxTokens)) + (rest > 0 ? panel.TokenBytes(rest) : 0));
     }
 
-    /// <summary>Lays out one tile of quantised tokens block by block; tokens beyond the last are zero.</summary>
-    public static void PackTokens(IntegerPanel panel, byte* rows, int rowStride, int cols, int count, int tileTokens, byte* target)
+    /// <summary>Lays out one tile of quantised tokens block by block.</summary>
+    /// <param name="panel">Layout of the format.</param>
+    /// <param name="rows">Quantised rows.</param>
+    /// <param name="rowStride">Bytes from one to the next.</param>
+    /// <param name="list">Which row each token has; null when they follow one another.</param>
+    /// <param name="cols">K.</param>
+    /// <param name="first">First token of the tile.</param>
+    /// <param name="tokens">Tokens of the batch.</param>
+    /// <param name="packed">All tiles of the batch.</param>
+    public static void PackTokens(IntegerPanel panel, byte* rows, int rowStride, int* list, int cols, int first, int tokens, byte* packed)
     {
         var blocks = cols / panel.BlockLength;
-        var blockBytes = panel.TokenBytes(tileTokens);
-        if (count < tileTokens)
-            new Span<byte>(target, blocks * blockBytes).Clear();
+        var count = Math.Min(IntegerPanel.MaxTokens, tokens - first);
+        var blockBytes = panel.TokenBytes(count);
+        var target = packed + ((long)first / IntegerPanel.MaxTokens * blocks * panel.TokenBytes(IntegerPanel.MaxTokens));
         for (var t = 0; t < count; t++)
         {
-            var x = new IntegerRow(rows + ((long)t * rowStride), cols);
+            var x = new IntegerRow(rows + ((long)(list == null ? first + t : list[first + t]) * rowStride), cols);
             for (var b = 0; b < blocks; b++)
             {
                 var to = target + ((long)b * blockBytes);
                 var codes = (int*)(x.Codes + (b * panel.BlockLength));
                 for (var k = 0; k < panel.BlockLength / 4; k++)
-                    ((int*)to)[(k * tileTokens) + t] = codes[k];
+                    ((int*)to)[(k * count) + t] = codes[k];
                 var sums = panel.SumLength == 16 ? x.Sums16 + (b * panel.Sums) : x.Sums32 + (b * panel.Sums);
                 for (var s = 0; panel.ZeroPoint != 0 && s < panel.Sums; s++)
-                    ((int*)(to + panel.TokenStarts(tileTokens)))[(s * tileTokens) + t] = -panel.ZeroPoint * sums[s];
+                    ((int*)(to + panel.TokenStarts(count)))[(s * count) + t] = -panel.ZeroPoint * sums[s];
                 if (panel.HasMinimum && panel.Scales == 0)
-                    ((int*)(to + panel.TokenSums(tileTokens)))[t] = sums[0];
+                    ((int*)(to + panel.TokenSums(count)))[t] = sums[0];
                 for (var pair = 0; panel.HasMinimum && pair < panel.Scales / 2; pair++)
-                    ((int*)(to + panel.TokenSums(tileTokens)))[(pair * tileTokens) + t] = (ushort)sums[2 * pair] | (sums[(2 * pair) + 1] << 16);
-                ((float*)(to + panel.TokenScales(tileTokens)))[t] = x.Scales[b];
+                    ((int*)(to + panel.TokenSums(count)))[(pair * count) + t] = (ushort)sums[2 * pair] | (sums[(2 * pair) + 1] << 16);
+                ((float*)(to + panel.TokenScales(count)))[t] = x.Scales[b];
             }
         }
     }
 
-    /// <summary>Lays out up to 16 weight rows block by block; rows beyond the last are zero.</summary>
-    public static void PackWeights<TFormat>(byte* rows, long rowBytes, int count, int blocks, byte* target)
+    /// <summary>y[t, m] for rows [start, end) and all tokens of a batch, on one worker.</summary>
+    /// <param name="weight">W [M, K].</param>
+    /// <param name="start">First row.</param>
+    /// <param name="end">One past the last row.</param>
+    /// <param name="packed">What <see cref="PackTokens"/> made.</param>
+    /// <param name="y">[T, M].</param>
+    /// <param name="tokens">T.</param>
+    /// <param name="threads">The pool whose job is running.</param>
+    /// <param name="worker">The worker number passed to the job.</param>
+    public static void Multiply<TFormat>(WeightMatrix weight, int start, int end, byte* packed, float* y, int tokens, KernelThreads threads, int worker)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
-        // Codes go through the transpose 64 at a time: a quarter of a super-block, or two blocks of 32.
         var panel = TFormat.Panel;
-        var step = panel.BlockLength < 64 ? 64 / panel.BlockLength : 1;
-        var codes = stackalloc byte[Rows * Math.Max(64, panel.BlockLength)];
-        var turned = stackalloc byte[Rows * 64];
-        if (count < Rows)
-            new Span<byte>(codes, Rows * Math.Max(64, panel.BlockLength)).Clear();
-        for (var b = 0; b < blocks; b += step)
+        var blocks = weight.Cols / panel.BlockLength;
+        var panelBlocks = PanelColumns / panel.BlockLength;
+        var panelBytes = (long)panelBlocks * panel.WeightBytes;
+        var chainBytes = (long)tokens * Chains * Rows * sizeof(float);
+        var scratch = threads.Scratch(worker, PackScratch + panelBytes + chainBytes);
+        var weights = scratch + PackScratch;
+        var chains = (float*)(weights + panelBytes);
+        var full = TileKernels.Find(panel, IntegerPanel.MaxTokens);
+        var rest = tokens % IntegerPanel.MaxTokens == 0 ? full : TileKernels.Find(panel, tokens % IntegerPanel.MaxTokens);
+        for (var m = start; m < end; m += Rows)
         {
-            var part = Math.Min(step, blocks - b);
-            for (var r = 0; r < count; r++)
+            var rows = Math.Min(Rows, end - m);
+            new Span<byte>(chains, checked((int)chainBytes)).Clear();
+            for (var b = 0; b < blocks; b += panelBlocks)
             {
-                var block = rows + (r * rowBytes) + ((long)b * TFormat.BlockBytes);
-                for (var i = 0; i < part; i++)
-                    TFormat.UnpackUnsigned(block + (i * TFormat.BlockBytes), codes + (r * step * panel.BlockLength) + (i * panel.BlockLength));
+                long count = Math.Min(panelBlocks, blocks - b);
+                PackWeights<TFormat>(weight.Data + (m * weight.RowBytes) + ((long)b * TFormat.BlockBytes), weight.RowBytes, rows, (int)count, weights, scratch);
+                var tile = packed;
+                for (var t = 0; t < tokens; t += IntegerPanel.MaxTokens)
+                {
+                    var width = Math.Min(IntegerPanel.MaxTokens, tokens - t);
+                    (width == IntegerPanel.MaxTokens ? full : rest)(weights, tile + ((long)b * panel.TokenBytes(width)), chains + ((long)t * Chains * Rows), &count);
+                    tile += (long)blocks * panel.TokenBytes(width);
+                }
             }
 
-            var to = target + ((long)b * panel.WeightBytes);
-            if (step == 1)
-            {
-                for (var at = 0; at < panel.BlockLength; at += 64)
-                    Transpose.Rows16(codes + at, panel.BlockLength, to + (at * Rows));
-            }
-            else
-            {
-                Transpose.Rows16(codes, 64, turned);
-                for (var i = 0; i < part; i++)
-                    new ReadOnlySpan<byte>(turned + (i * panel.WeightScales), panel.WeightScales).CopyTo(new Span<byte>(to + (i * panel.WeightBytes), panel.WeightScales));
-            }
-
-            for (var i = 0; i < part; i++)
-                PackScales<TFormat>(rows + ((long)(b + i) * TFormat.BlockBytes), rowBytes, count, to + (i * panel.WeightBytes));
+            for (var t = 0; t < tokens; t += IntegerPanel.MaxTokens)
+                Store(chains + ((long)t * Chains * Rows), Math.Min(IntegerPanel.MaxTokens, tokens - t), y + ((long)t * weight.Rows) + m, weight.Rows, rows);
         }
     }
 
-    // Everything of a block but its codes, for all rows; what rows beyond the last have is multiplied with codes of zero and never read.
+    /// <summary>Lays out up to 32 weight rows block by block; what it writes for rows beyond the last has no meaning.</summary>
+    internal static void PackWeights<TFormat>(byte* rows, long rowBytes, int count, int blocks, byte* target, byte* scratch)
+        where TFormat : struct, IIntegerFormat<TFormat>
+    {
+        for (var half = 0; half < count; half += HalfRows)
+        {
+            var arguments = new PackArguments { Rows = Math.Min(HalfRows, count - half), RowBytes = rowBytes, Blocks = blocks };
+            RowKernels.FindPack<TFormat>()(rows + (half * rowBytes), target + (half * sizeof(float)), scratch, &arguments);
+        }
+
+        for (var b = 0; b < blocks; b++)
+            PackScales<TFormat>(rows + ((long)b * TFormat.BlockBytes), rowBytes, count, target + ((long)b * TFormat.Panel.WeightBytes));
+    }
+
+    // Everything of a block but its codes.
     private static void PackScales<TFormat>(byte* block, long rowBytes, int count, byte* target)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
         var panel = TFormat.Panel;
         var bits = stackalloc int[2 * Rows];
-        var scales = stackalloc short[2 * Rows];
+        var scales = stackalloc short[2 * HalfRows];
         for (var r = 0; r < count; r++, block += rowBytes)
         {
             bits[r] = TFormat.ScaleBits(block);
@@ -110,14 +142,14 @@ internal static unsafe class IntegerTiles
                 bits[Rows + r] = TFormat.MinimumBits(block);
             if (panel.Scales == 0)
                 continue;
-            TFormat.UnpackScales(block, scales, scales + Rows);
+            TFormat.UnpackScales(block, scales, scales + HalfRows);
             for (var s = 0; s < panel.Scales; s++)
                 ((int*)(target + panel.WeightScales))[(s * Rows) + r] = scales[s];
             for (var pair = 0; panel.HasMinimum && pair < panel.Scales / 2; pair++)
-                ((int*)(target + panel.WeightMinima))[(pair * Rows) + r] = ((int*)(scales + Rows))[pair];
+                ((int*)(target + panel.WeightMinima))[(pair * Rows) + r] = ((int*)(scales + HalfRows))[pair];
         }
 
-        for (var r = 0; r < Rows; r += 4)
+        for (var r = 0; r < count; r += 4)
         {
             IntegerDot.HalfToSingle(Vector128.Load(bits + r)).Store((float*)(target + panel.WeightSuperScale) + r);
             if (panel.HasMinimum)
@@ -125,30 +157,30 @@ internal static unsafe class IntegerTiles
         }
     }
 
-    /// <summary>One panel times one tile, all blocks: y[t, r] for the first <paramref name="rows"/> rows and <paramref name="tokens"/> tokens.</summary>
-    public static void Multiply(
-        IntegerPanel panel, delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, void> kernel, byte* weights, byte* x, int blocks, int tileTokens,
-        float* y, long yStride, int rows, int tokens)
+    // (c0 + c2) + (c1 + c3) of a tile, [4][N][32] to [N] rows of y.
+    private static void Store(float* chains, int tokens, float* y, long yStride, int rows)
     {
-        var chains = stackalloc float[Chains * IntegerPanel.MaxTokens * Rows];
-        new Span<float>(chains, Chains * IntegerPanel.MaxTokens * Rows).Clear();
-        var plane = tileTokens * Rows;
-        var tokenBytes = panel.TokenBytes(tileTokens);
-        for (var b = 0; b < blocks; b++)
-            kernel(weights + ((long)b * panel.WeightBytes), x + ((long)b * tokenBytes), chains + (b % Chains * plane));
-        for (var t = 0; t < tokens; t++)
+        var plane = tokens * Rows;
+        var tail = stackalloc float[Rows];
+        for (var t = 0; t < tokens; t++, chains += Rows, y += yStride)
         {
-            var c = chains + (t * Rows);
-            var sum = (Vector512.Load(c) + Vector512.Load(c + (2 * plane))) + (Vector512.Load(c + plane) + Vector512.Load(c + (3 * plane)));
-            var target = y + (t * yStride);
-            if (rows == Rows)
+            var target = rows == Rows ? y : tail;
+            for (var r = 0; r < Rows; r += HalfRows)
             {
-                sum.Store(target);
-                continue;
+                var sum = (Vector512.Load(chains + r) + Vector512.Load(chains + r + (2 * plane))) + (Vector512.Load(chains + r + plane) + Vector512.Load(chains + r + (3 * plane)));
+                sum.Store(target + r);
             }
 
-            for (var r = 0; r < rows; r++)
-                target[r] = sum.GetElement(r);
+            if (rows != Rows)
+                new Span<float>(tail, rows).CopyTo(new Span<float>(y, rows));
         }
+    }
+
+    private struct PackerAction : IIntegerAction
+    {
+        public bool Found;
+
+        public void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat> => Found = RowKernels.FindPack<TFormat>() != null;
     }
 }

@@ -31,7 +31,7 @@ public sealed unsafe class IntegerProductTests
 
     [Theory]
     [MemberData(nameof(Formats))]
-    public void The_assembled_tile_is_used_where_the_processor_has_it(WeightFormat format)
+    public void The_assembled_kernels_are_used_where_the_processor_has_it(WeightFormat format)
     {
         Assert.SkipUnless(VnniTile.IsSupported, "this processor has no AVX512-VNNI");
         Assert.SkipWhen(Environment.GetEnvironmentVariable("HADAL_KERNEL") == "portable", "HADAL_KERNEL=portable");
@@ -104,7 +104,8 @@ public sealed unsafe class IntegerProductTests
 
         public void Invoke<TFormat>()
             where TFormat : struct, IIntegerFormat<TFormat> =>
-            Found = TileKernels.Find(TFormat.Panel, 4) != null && TileKernels.Find(TFormat.Panel, 8) != null && TileKernels.Find(TFormat.Panel, 12) != null;
+            Found = Enumerable.Range(1, IntegerPanel.MaxTokens).All(static n => TileKernels.Find(TFormat.Panel, n) != null)
+            && Enumerable.Range(1, RowAssembly.MaxTokens).All(static n => RowKernels.Find<TFormat>(n, 11) != null) && RowKernels.FindPack<TFormat>() != null;
     }
 
     private struct RowCheck : IIntegerAction

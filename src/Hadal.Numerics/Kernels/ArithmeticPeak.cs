@@ -1,0 +1,69 @@
+using System.Diagnostics;
+using System.Runtime.Intrinsics;
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Numerics.Kernels;
+
+/// <summary>How fast all workers together multiply and add float32 values: the wall of attention over long contexts and of prefill in float32.</summary>
+public static unsafe class ArithmeticPeak
+{
+    private const int Rounds = 400_000;
+    private const int Chains = 12;
+
+    /// <summary>Runs fused multiply-adds that depend on nothing but registers, several times, and reports the fastest pass.</summary>
+    /// <param name="threads">Workers to compute with.</param>
+    /// <param name="passes">Times to compute.</param>
+    /// <returns>Floating-point operations per second, two for each multiply-add.</returns>
+    public static double Measure(KernelThreads threads, int passes = 5)
+    {
+        ArgumentNullException.ThrowIfNull(threads);
+        var sums = new float[threads.Count];
+        var items = 4 * threads.Count;
+        var best = 0.0;
+        fixed (float* s = sums)
+        {
+            // Once more than counted: the first pass is compiled.
+            for (var pass = 0; pass <= passes; pass++)
+            {
+                var start = Stopwatch.GetTimestamp();
+                threads.Run(items, 1, new MultiplyJob(s));
+                var rate = 2.0 * Vector512<float>.Count * Chains * Rounds * items / Stopwatch.GetElapsedTime(start).TotalSeconds;
+                best = pass == 0 ? 0 : Math.Max(best, rate);
+            }
+        }
+
+        return best;
+    }
+
+    private readonly struct MultiplyJob(float* sums) : IKernelJob
+    {
+        public void Invoke(int start, int end, int worker)
+        {
+            for (var item = start; item < end; item++)
+                sums[worker] += Multiply();
+        }
+
+        private static float Multiply()
+        {
+            var factor = Vector512.Create(0.999f);
+            Vector512<float> a = factor, b = factor, c = factor, d = factor, e = factor, f = factor, g = factor, h = factor, i = factor, j = factor, k = factor, l = factor;
+            for (var round = 0; round < Rounds; round++)
+            {
+                a = Vector512.FusedMultiplyAdd(a, factor, factor);
+                b = Vector512.FusedMultiplyAdd(b, factor, factor);
+                c = Vector512.FusedMultiplyAdd(c, factor, factor);
+                d = Vector512.FusedMultiplyAdd(d, factor, factor);
+                e = Vector512.FusedMultiplyAdd(e, factor, factor);
+                f = Vector512.FusedMultiplyAdd(f, factor, factor);
+                g = Vector512.FusedMultiplyAdd(g, factor, factor);
+                h = Vector512.FusedMultiplyAdd(h, factor, factor);
+                i = Vector512.FusedMultiplyAdd(i, factor, factor);
+                j = Vector512.FusedMultiplyAdd(j, factor, factor);
+                k = Vector512.FusedMultiplyAdd(k, factor, factor);
+                l = Vector512.FusedMultiplyAdd(l, factor, factor);
+            }
+
+            return Vector512.Sum(a + b + c + d + e + f + g + h + i + j + k + l);
+        }
+    }
+}

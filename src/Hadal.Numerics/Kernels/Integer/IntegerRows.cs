@@ -1,0 +1,53 @@
+using Hadal.Numerics.Formats;
+using Hadal.Numerics.MachineCode;
+
+namespace Hadal.Numerics.Kernels.Integer;
+
+/// <summary>A few tokens at once: weight rows are streamed from memory once and multiplied with up to four tokens on the way.</summary>
+internal static unsafe class IntegerRows
+{
+    // More than four tokens pass the rows several times, a piece at a time that stays in the cache.
+    private const int PieceRows = 32;
+
+    /// <summary>y[t, m] for rows [start, end).</summary>
+    /// <param name="weight">W [M, K].</param>
+    /// <param name="start">First row.</param>
+    /// <param name="end">One past the last row.</param>
+    /// <param name="x">T quantised rows.</param>
+    /// <param name="xStride">Bytes from one to the next.</param>
+    /// <param name="y">[T, M].</param>
+    /// <param name="yStride">Values from one token's results to the next.</param>
+    /// <param name="tokens">T.</param>
+    public static void Multiply<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens)
+        where TFormat : struct, IIntegerFormat<TFormat>
+    {
+        var blocks = weight.Cols / TFormat.BlockLength;
+        if (RowKernels.Find<TFormat>(Math.Min(tokens, RowAssembly.MaxTokens), blocks) == null)
+        {
+            Portable<TFormat>(weight, start, end, x, xStride, y, yStride, tokens);
+            return;
+        }
+
+        var piece = tokens <= RowAssembly.MaxTokens ? end - start : PieceRows;
+        for (var m = start; m < end; m += piece)
+        {
+            for (var t = 0; t < tokens; t += RowAssembly.MaxTokens)
+            {
+                var count = Math.Min(RowAssembly.MaxTokens, tokens - t);
+                var arguments = RowKernels.Arguments<TFormat>(Math.Min(piece, end - m), weight.Cols, xStride, yStride);
+                RowKernels.Find<TFormat>(count, blocks)(weight.Data + (m * weight.RowBytes), x + (t * xStride), y + (t * yStride) + m, &arguments);
+            }
+        }
+    }
+
+    private static void Portable<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens)
+        where TFormat : struct, IIntegerFormat<TFormat>
+    {
+        for (var m = start; m < end; m++)
+        {
+            var row = weight.Data + (m * weight.RowBytes);
+            for (var t = 0; t < tokens; t++)
+                y[(t * yStride) + m] = IntegerDot.Dot<TFormat>(row, new IntegerRow(x + (t * xStride), weight.Cols), weight.Cols / TFormat.BlockLength);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+using System.Numerics.Tensors;
+
+namespace Hadal.Numerics.Kernels;
+
+/// <summary>
+/// Attention over rows that come a chunk at a time: for each head the largest score so far m, the sum z of exp(score - m), and o, the sum of values with
+/// those weights; a larger m rescales what is there (Milakov and Gimelshein, arXiv 1805.02867; FlashAttention, arXiv 2205.14135).
+/// </summary>
+/// <remarks>
+/// Chunks of 128 rows and spans of 2048 begin at fixed rows of the sequence, a span's chunks are added in their order and spans merged in theirs: so the
+/// bits do not depend on who computes which span, or on how many tokens come together.
+/// A head's state is [o (V, up to whole vectors of 16) | m | z | padding].
+/// </remarks>
+internal static unsafe class RunningSoftmax
+{
+    public const int ChunkRows = 128;
+
+    public const int SpanRows = 16 * ChunkRows;
+
+    /// <summary>Spans that <paramref name="length"/> rows touch.</summary>
+    public static int Spans(int length) => (int)(((long)length + SpanRows - 1) / SpanRows);
+
+    /// <summary>S: values of one head's state.</summary>
+    public static int StateWidth(int valueWidth) => Padded(valueWidth) + 16;
+
+    /// <summary>States that have seen no row.</summary>
+    public static void Begin(float* states, int heads, int valueWidth)
+    {
+        new Span<float>(states, heads * StateWidth(valueWidth)).Clear();
+        for (var g = 0; g < heads; g++)
+            Max(states, g, valueWidth) = float.NegativeInfinity;
+    }
+
+    /// <summary>Adds the first rows of a chunk to the states of heads that share its keys and values.</summary>
+    /// <param name="q">[G, W].</param>
+    /// <param name="heads">G.</param>
+    /// <param name="scale">Softmax scale.</param>
+    /// <param name="keys">Keys; W is their width.</param>
+    /// <param name="values">Values.</param>
+    /// <param name="valueWidth">V.</param>
+    /// <param name="count">Rows, at least one.</param>
+    /// <param name="scores">Memory for G * <see cref="ChunkRows"/> values.</param>
+    /// <param name="states">[G, S].</param>
+    public static void Add(float* q, int heads, float scale, in CacheChunk keys, in CacheChunk values, int valueWidth, int count, float* scores, float* states)
+    {
+        AttentionTiles.Scores(q, heads, keys.Rows, keys.Width, count, scores, ChunkRows);
+        var stateWidth = StateWidth(valueWidth);
+        for (var g = 0; g < heads; g++)
+        {
+            var weights = new Span<float>(scores + ((long)g * ChunkRows), count);
+            TensorPrimitives.Multiply(weights, scale, weights);
+            ref var max = ref Max(states, g, valueWidth);
+            ref var sum = ref Sum(states, g, valueWidth);
+            var largest = TensorPrimitives.Max<float>(weights);
+            if (largest > max)
+            {
+                var factor = MathF.Exp(max - largest);
+                var o = new Span<float>(states + ((long)g * stateWidth), Padded(valueWidth));
+                TensorPrimitives.Multiply(o, factor, o);
+                sum *= factor;
+                max = largest;
+            }
+
+            TensorPrimitives.Subtract(weights, max, weights);
+            TensorPrimitives.Exp(weights, weights);
+            sum += Softmax.Sum(weights);
+        }
+
+        AttentionTiles.AddValues(scores, ChunkRows, heads, values.Rows, values.Width, count, Padded(valueWidth), states, stateWidth);
+    }
+
+    /// <summary>Adds states of later rows to states of earlier ones.</summary>
+    public static void Merge(float* states, float* later, int heads, int valueWidth)
+    {
+        for (var g = 0; g < heads; g++)
+        {
+            if (Sum(later, g, valueWidth) == 0)
+                continue;
+            ref var max = ref Max(states, g, valueWidth);
+            ref var sum = ref Sum(states, g, valueWidth);
+            var largest = MathF.Max(max, Max(later, g, valueWidth));
+            var (before, after) = (MathF.Exp(max - largest), MathF.Exp(Max(later, g, valueWidth) - largest));
+            max = largest;
+            sum = MathF.FusedMultiplyAdd(Sum(later, g, valueWidth), after, sum * before);
+            var o = new Span<float>(states + ((long)g * StateWidth(valueWidth)), Padded(valueWidth));
+            TensorPrimitives.Multiply(o, before, o);
+            MatMul.AddScaled(later + ((long)g * StateWidth(valueWidth)), after, states + ((long)g * StateWidth(valueWidth)), Padded(valueWidth));
+        }
+    }
+
+    /// <summary>o / z: what attention gives.</summary>
+    public static void Finish(float* states, int heads, int valueWidth)
+    {
+        for (var g = 0; g < heads; g++)
+        {
+            var o = new Span<float>(states + ((long)g * StateWidth(valueWidth)), Padded(valueWidth));
+            TensorPrimitives.Divide(o, Sum(states, g, valueWidth), o);
+        }
+    }
+
+    private static int Padded(int width) => (width + 15) / 16 * 16;
+
+    private static ref float Max(float* states, int head, int valueWidth) => ref states[((long)head * StateWidth(valueWidth)) + Padded(valueWidth)];
+
+    private static ref float Sum(float* states, int head, int valueWidth) => ref states[((long)head * StateWidth(valueWidth)) + Padded(valueWidth) + 1];
+}
+
+/// <summary>Some values of up to <see cref="RunningSoftmax.ChunkRows"/> consecutive cache rows, decoded to float32 into a panel [L, W].</summary>
+internal readonly unsafe struct CacheChunk
+{
+    /// <summary>Decodes.</summary>
+    /// <param name="cache">The cache.</param>
+    /// <param name="first">First row.</param>
+    /// <param name="count">L.</param>
+    /// <param name="start">First value of each row.</param>
+    /// <param name="width">Values of each row.</param>
+    /// <param name="panel">Memory for L rows of width rounded up to 16.</param>
+    public CacheChunk(CachePages cache, int first, int count, int start, int width, float* panel)
+    {
+        Rows = panel;
+        Count = count;
+        Width = (width + 15) / 16 * 16;
+        for (var l = 0; l < count; l++)
+            cache.Decode(first + l, start, width, panel + ((long)l * Width));
+    }
+
+    /// <summary>The panel.</summary>
+    public float* Rows { get; }
+
+    /// <summary>L.</summary>
+    public int Count { get; }
+
+    /// <summary>W: the width asked for, rounded up to 16; the values beyond it are 0.</summary>
+    public int Width { get; }
+}

@@ -90,7 +90,9 @@ public sealed class InferenceEngine : IDisposable, IAsyncDisposable
         }
 
         wake.Release();
-        return Read(sequence, cancellation);
+
+        // Registered here: a caller may cancel what it never began to read.
+        return Read(sequence, cancellation.Register(static s => ((Sequence)s!).Cancel(), sequence), cancellation);
     }
 
     /// <summary>As <see cref="Submit"/>, for a caller that waits for each event.</summary>
@@ -176,7 +178,7 @@ public sealed class InferenceEngine : IDisposable, IAsyncDisposable
         await ended.Task;
     }
 
-    private static async IAsyncEnumerable<GenerationEvent> Read(Sequence sequence, [EnumeratorCancellation] CancellationToken cancellation)
+    private static async IAsyncEnumerable<GenerationEvent> Read(Sequence sequence, CancellationTokenRegistration submitted, [EnumeratorCancellation] CancellationToken cancellation)
     {
         // Whatever ends the reading ends the sequence; one that has ended does not mind.
         using var registration = cancellation.Register(static s => ((Sequence)s!).Cancel(), sequence);
@@ -190,6 +192,7 @@ public sealed class InferenceEngine : IDisposable, IAsyncDisposable
         }
         finally
         {
+            await submitted.DisposeAsync();
             sequence.Cancel();
         }
     }

@@ -17,7 +17,7 @@ internal readonly record struct ScheduledRun(Sequence Sequence, int Count, int D
 /// <remarks>
 /// Continuous batching (Orca, OSDI 2022) with chunked prefill (Sarathi-Serve, arXiv 2403.02310): every decoding sequence is in every step, prompts fill a
 /// budget beside them. A sequence without pages for its next token takes those of the last in order, which waits and is computed again; the result is the
-/// same, bit for bit.
+/// same, bit for bit. A sequence whose reader has stopped gives way in the same manner, so that it holds neither pages nor a place for ever.
 /// </remarks>
 internal sealed class Scheduler
 {
@@ -135,7 +135,7 @@ internal sealed class Scheduler
         var mayEvict = !sequence.Request.IsSideRequest || running.Count == 1;
         while (!MakeRoom(cache.PagesMissing(rows), mayEvict))
         {
-            var last = mayEvict ? running[^1] : sequence;
+            var last = mayEvict ? Paused() ?? running[^1] : sequence;
             Preempt(last);
             if (last == sequence)
                 return;
@@ -158,18 +158,26 @@ internal sealed class Scheduler
 
     private void Admit(ref int budget)
     {
-        for (var i = 0; i < waiting.Count && running.Count < options.MaxSequences && budget > 0;)
+        for (var i = 0; i < waiting.Count && budget > 0;)
         {
             var sequence = waiting[i];
-            if (WillBeShared(sequence))
+            if (sequence.IsPaused || WillBeShared(sequence))
             {
                 i++;
                 continue;
             }
 
-            // No one overtakes: a large request would wait for ever behind small ones.
-            if (!TryAdmit(sequence))
-                return;
+            // No one overtakes: a large request would wait for ever behind small ones. But whoever has a reader goes before those whose readers have
+            // stopped: they give up their pages, and are computed again when they are read on.
+            if (running.Count >= options.MaxSequences || !TryAdmit(sequence))
+            {
+                if (Paused() is not { } paused)
+                    return;
+                Preempt(paused);
+                i = 0;
+                continue;
+            }
+
             waiting.RemoveAt(i);
             Insert(running, sequence);
             if (!sequence.WasAdmitted)
@@ -178,6 +186,8 @@ internal sealed class Scheduler
             AddChunk(sequence, ref budget);
         }
     }
+
+    private Sequence? Paused() => running.FindLast(static s => s.IsPaused);
 
     // Whether a running prefill is about to compute a page that this sequence begins with as well.
     private bool WillBeShared(Sequence sequence)
@@ -258,6 +268,8 @@ internal sealed class Scheduler
     private int CompleteRows(Sequence sequence)
     {
         var cache = sequence.Cache!;
-        return tree.Lookahead ? Math.Min(cache.LengthOf(0), sequence.Tokens.Length - 1) : cache.Length;
+
+        // After a step that failed half-way the cache may hold rows of drafts that were never verified: they belong to no token.
+        return tree.Lookahead ? Math.Min(cache.LengthOf(0), sequence.Tokens.Length - 1) : Math.Min(cache.Length, sequence.Tokens.Length);
     }
 }

@@ -161,7 +161,7 @@ public sealed class SelfVerification
             IntegerMatMul.MultiplyReference(weight, rows, plain, tokens);
             IntegerMatMul.Multiply(weight, rows, actual.AsSpan(0, plain.Length), tokens, new byte[IntegerMatMul.WorkspaceBytes(weight, tokens)], threads);
             for (var t = 0; t < tokens; t++)
-                IntegerMatMul.Multiply(weight, rows.AsSpan(t * rowBytes, rowBytes), actual.AsSpan(plain.Length + (t * weight.Rows), weight.Rows), 1, default, threads);
+                IntegerMatMul.Multiply(weight, rows.AsSpan(t * rowBytes, rowBytes), actual.AsSpan(plain.Length + (t * weight.Rows), weight.Rows), 1, new byte[IntegerMatMul.WorkspaceBytes(weight, 1)], threads);
             return Bits($"{weight.Format} integer product", actual, [.. plain, .. plain]);
         }
 

@@ -68,11 +68,25 @@ public readonly unsafe struct CachePages
     /// <exception cref="ArgumentOutOfRangeException">The row is not in the table of pages.</exception>
     public float[] Read(int row)
     {
+        var values = new float[Width];
+        Read(row, values);
+        return values;
+    }
+
+    /// <summary>The first values of a row, as attention reads them.</summary>
+    /// <exception cref="ArgumentException">The row is not in the table of pages, or has fewer values.</exception>
+    public void Read(int row, Span<float> values)
+    {
         CheckRow(row);
-        var values = new float[(Width + 15) / 16 * 16];
-        fixed (float* target = values)
-            CacheRow.Decode(Format, Row(row), Width, 0, Width, target);
-        return values[..Width];
+        if (values.Length > Width)
+            throw new ArgumentException($"{values.Length} values of a row of {Width}", nameof(values));
+        var vector = stackalloc float[16];
+        for (var k = 0; k < values.Length; k += 16)
+        {
+            var count = Math.Min(16, values.Length - k);
+            Decode(row, k, count, vector);
+            new ReadOnlySpan<float>(vector, count).CopyTo(values[k..]);
+        }
     }
 
     /// <summary>First byte of row <paramref name="row"/>; unchecked.</summary>

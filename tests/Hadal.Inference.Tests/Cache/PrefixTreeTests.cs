@@ -1,4 +1,5 @@
 using Hadal.Inference.Cache;
+using Hadal.Numerics.Kernels;
 
 namespace Hadal.Inference.Tests.Cache;
 
@@ -183,6 +184,8 @@ public sealed class PrefixTreeTests
             other[5] = 1;
             using (var foreign = new Restored(path, other))
                 Assert.Contains("another model", foreign.Refusal);
+            using (var narrower = new Restored(path, fingerprint, format: CacheFormat.Q8))
+                Assert.Contains("row format is 0, expected 2", narrower.Refusal);
             var bytes = File.ReadAllBytes(path);
             var random = new Random(3);
             for (var i = 0; i < 200; i++)
@@ -216,9 +219,9 @@ public sealed class PrefixTreeTests
 
     private sealed class Restored : IDisposable
     {
-        public Restored(string path, byte[] fingerprint, int capacity = 8 * PageTokens)
+        public Restored(string path, byte[] fingerprint, int capacity = 8 * PageTokens, CacheFormat format = CacheFormat.F32)
         {
-            Pool = new CachePool(TracedSequence.Config, capacity, PageTokens);
+            Pool = new CachePool(TracedSequence.Config, capacity, PageTokens, format);
             Tree = new PrefixTree(Pool, lookahead: true);
             Refusal = PrefixTreeFile.Restore(path, Tree, Pool, fingerprint);
         }

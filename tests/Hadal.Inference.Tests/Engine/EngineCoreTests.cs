@@ -185,6 +185,60 @@ public sealed class EngineCoreTests
     }
 
     [Theory]
+    [InlineData(1)]
+    [InlineData(6)]
+    public void StreamsThatNobodyReadsHoldNeitherPagesNorPlaces(int places)
+    {
+        // Six unread streams fill all places, or all pages; others come and are served, and the unread go on when they are read.
+        using var threads = new KernelThreads(1);
+        using var core = new EngineCore(
+            new ScriptedModel(), null, threads, new EngineOptions { CacheTokens = 6 * 80, PageTokens = 16, MaxSequences = places, MaxUnread = 32, SidePart = 0 }, TimeProvider.System);
+        GenerationRequest Of(int token, int count) => new() { Prompt = [token, 1, 2, 3], MaxNewTokens = count, IgnoreEos = true, Sampling = new SamplingOptions { Seed = token } };
+        var unread = Enumerable.Range(4, 6).Select(token => new Reader(core, Of(token, 60))).ToList();
+        for (var i = 0; i < 400; i++)
+            core.Step();
+        var read = Enumerable.Range(10, 5).Select(token => new Reader(core, Of(token, 200))).ToList();
+        for (var i = 0; i < 5000 && read.Count > 0; i++)
+        {
+            core.Step();
+            core.CheckIntegrity();
+            read.RemoveAll(r => r.Read());
+        }
+
+        Assert.Empty(read);
+        for (var i = 0; i < 5000 && unread.Count > 0; i++)
+        {
+            core.Step();
+            core.CheckIntegrity();
+            unread.RemoveAll(r => r.Read());
+        }
+
+        Assert.Empty(unread);
+        Assert.True(core.IsIdle);
+    }
+
+    [Fact]
+    public void AStepThatFailsHalfWayLeavesNoDraftsBehind()
+    {
+        // The first in order fails when its logits are read; the cache of the second then still holds rows of its unverified drafts.
+        using var threads = new KernelThreads(1);
+        using var core = new EngineCore(
+            new ScriptedModel(0), null, threads,
+            new EngineOptions { CacheTokens = 512, PageTokens = 4, Speculation = new SpeculationOptions { DraftTokens = 4, Source = DraftSource.PromptLookup } }, TimeProvider.System);
+        var drafting = new Reader(core, new GenerationRequest { Prompt = [.. Enumerable.Repeat(3, 20)], MaxNewTokens = 200, IgnoreEos = true, Sampling = new SamplingOptions { Temperature = 0 } });
+        for (var i = 0; i < 100 && drafting.Sequence.Drafts.Count == 0; i++)
+            core.Step();
+        Assert.NotEmpty(drafting.Sequence.Drafts);
+        var failing = new Reader(core, new GenerationRequest { Prompt = [1, 2], MaxNewTokens = 9, Priority = 1, Progress = new Failing(), Sampling = new SamplingOptions { Seed = 1 } });
+        Assert.True(core.Step());
+        core.CheckIntegrity();
+        Assert.Equal("no progress", Assert.Throws<InvalidOperationException>(() => failing.Read()).Message);
+        Assert.Equal("no progress", Assert.Throws<InvalidOperationException>(() => drafting.Read()).Message);
+        Assert.True(core.IsIdle);
+        Assert.Equal(core.Pool.PageCount, core.Pool.FreePages + core.Tree.Pages);
+    }
+
+    [Theory]
     [MemberData(nameof(Speculations))]
     public void AStepAllocatesItsEventsAndNothingElse(string name, SpeculationOptions? speculation)
     {
@@ -209,6 +263,11 @@ public sealed class EngineCoreTests
 
         // Lists double now and then while a sequence grows.
         Assert.True(excess.Skip(100).Count(e => e != 0) <= 4, $"{name}: {string.Join(' ', excess.Skip(100))}");
+    }
+
+    private sealed class Failing : IProgress<int>
+    {
+        public void Report(int value) => throw new InvalidOperationException("no progress");
     }
 
     private static GenerationRequest Request(Random random) => new()

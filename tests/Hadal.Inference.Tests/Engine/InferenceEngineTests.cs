@@ -5,6 +5,7 @@ using Hadal.Inference.Model;
 using Hadal.Inference.Sampling;
 using Hadal.Inference.Speculation;
 using Hadal.Inference.Tests.Model;
+using Hadal.Numerics.Kernels;
 using Hadal.Numerics.Threading;
 
 namespace Hadal.Inference.Tests.Engine;
@@ -58,8 +59,11 @@ public sealed class InferenceEngineTests
         }
     }
 
-    [Fact]
-    public async Task TheSameAloneAndAmongThirtyTwoOthersOnAnyNumberOfThreads()
+    [Theory]
+    [InlineData(CacheFormat.F32)]
+    [InlineData(CacheFormat.BF16)]
+    [InlineData(CacheFormat.Q8)]
+    public async Task TheSameAloneAndAmongThirtyTwoOthersOnAnyNumberOfThreads(CacheFormat cache)
     {
         // A real model, small, of the whole architecture: MLA, experts, an MTP module.
         var config = Enumerable.Range(0, 1000).Select(RandomConfigs.Latent).First(c => c.Architecture == Architecture.DeepseekV3 && c.NumNextnPredictLayers == 1 && c.NRoutedExperts > 0 && c.VocabSize > 30);
@@ -78,7 +82,7 @@ public sealed class InferenceEngineTests
         var alone = new List<int[]>();
         foreach (var request in requests)
         {
-            using var engine = new InferenceEngine(model, null, one, new EngineOptions { CacheTokens = 64, PageTokens = 16 });
+            using var engine = new InferenceEngine(model, null, one, new EngineOptions { CacheTokens = 64, PageTokens = 16, Forward = new ForwardOptions { Cache = cache } });
             alone.Add([.. engine.Generate(request, TestContext.Current.CancellationToken).Select(e => e.Id!.Value)]);
         }
 
@@ -87,7 +91,7 @@ public sealed class InferenceEngineTests
         {
             using var threads = new KernelThreads(count);
             using var engine = new InferenceEngine(
-                model, null, threads, new EngineOptions { CacheTokens = tokens, PageTokens = 16, MaxSequences = 40, PrefillTokens = 100, PrefillTokensBesideDecode = 33, Speculation = speculation });
+                model, null, threads, new EngineOptions { CacheTokens = tokens, PageTokens = 16, MaxSequences = 40, PrefillTokens = 100, PrefillTokensBesideDecode = 33, Speculation = speculation, Forward = new ForwardOptions { Cache = cache } });
             var together = await Task.WhenAll(requests.Select(r => Read(engine.Begin(r))));
             for (var i = 0; i < requests.Count; i++)
                 Assert.Equal(alone[i], together[i].Select(e => e.Id!.Value));
@@ -146,6 +150,19 @@ public sealed class InferenceEngineTests
         var read = await Read(slow);
         Assert.All(others, o => Assert.Equal(read.Select(e => e.Id), o.Select(e => e.Id)));
         Assert.Equal(300, read.Count);
+    }
+
+    [Fact]
+    public async Task WhatWasNeverReadCanBeCancelled()
+    {
+        using var threads = new KernelThreads(1);
+        await using var engine = new InferenceEngine(new ScriptedModel(), null, threads, new EngineOptions { CacheTokens = 2048, MaxUnread = 32 });
+        using var source = new CancellationTokenSource();
+        _ = engine.Submit(new GenerationRequest { Prompt = [1, 2], MaxNewTokens = 300, IgnoreEos = true, Sampling = new SamplingOptions { Seed = 4 } }, source.Token);
+        await source.CancelAsync();
+        await engine.DrainAsync(TestContext.Current.CancellationToken);
+        Assert.Equal((0, 0), (engine.Statistics.Running, engine.Statistics.Waiting));
+        await engine.CheckIntegrityAsync();
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using Hadal.Checkpoints.Config;
 using Hadal.Inference.Model;
 using Hadal.Inference.Sampling;
+using Hadal.Numerics.Kernels;
 
 namespace Hadal.Inference.Tests.Engine;
 
@@ -80,7 +81,7 @@ internal sealed class ScriptedModel(int mtpModules = 1) : ILanguageModel
             for (var i = 0; i < segment.Count; i++)
             {
                 var position = segment.First + i;
-                var hash = Next(position == 0 ? 0 : (int)rows.Read(position - 1)[0], batch.Tokens[segment.Start + i]);
+                var hash = Next(position == 0 ? 0 : First(rows, position - 1), batch.Tokens[segment.Start + i]);
                 rows.Write(position, [hash, hash]);
                 State(segment.Start + i).Fill(hash);
             }
@@ -102,7 +103,7 @@ internal sealed class ScriptedModel(int mtpModules = 1) : ILanguageModel
             {
                 var position = segment.First + i;
                 var before = (int)state[2 * (segment.Start + i)];
-                if (position > 0 && (int)rows.Read(position - 1)[0] != before)
+                if (position > 0 && First(rows, position - 1) != before)
                     throw new InvalidOperationException($"row {position - 1} of the MTP module was computed for other tokens");
                 var hash = Next(before, batch.Tokens[segment.Start + i]);
                 rows.Write(position, [hash, hash]);
@@ -145,6 +146,13 @@ internal sealed class ScriptedModel(int mtpModules = 1) : ILanguageModel
             logits = new float[2 * batch.LogitRows.Count * Vocabulary];
         if (states.Length < 2 * batch.TokenCount)
             states = new float[4 * batch.TokenCount];
+    }
+
+    private static int First(CachePages rows, int row)
+    {
+        var value = 0f;
+        rows.Read(row, new Span<float>(ref value));
+        return (int)value;
     }
 
     private Span<float> State(int row) => states.AsSpan(2 * row, 2);

@@ -1,0 +1,104 @@
+using Hadal.Checkpoints;
+using Hadal.Checkpoints.Config;
+using Hadal.Checkpoints.Synthetic;
+using Hadal.Inference.Benchmarks;
+using Hadal.Inference.Cache;
+using Hadal.Inference.Model;
+using Hadal.Inference.Speculation;
+using Hadal.Numerics.Kernels;
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Inference.Tests.Benchmarks;
+
+public sealed class ModelBenchmarkTests
+{
+    // The whole architecture, small: MLA, experts, an MTP module.
+    private static readonly ModelConfig Small = PublishedShapes.Find("v3-slice:2") with
+    {
+        VocabSize = 300, HiddenSize = 256, IntermediateSize = 256, NumAttentionHeads = 2, QLoraRank = 256, KvLoraRank = 256, QkNopeHeadDim = 32, QkRopeHeadDim = 16, VHeadDim = 32,
+        NRoutedExperts = 16, MoeIntermediateSize = 256, NumExpertsPerTok = 3, BosTokenId = 0, EosTokenIds = [1],
+    };
+
+    [Fact]
+    public void EveryFigureIsThereAndTheyBelongTogether()
+    {
+        using var checkpoint = new SyntheticCheckpoint(Small, FormatMix.Parse("q4_k_m"));
+        using var threads = new KernelThreads(2);
+        var options = new ForwardOptions { Activations = ActivationPrecision.Int8, Cache = CacheFormat.BF16 };
+        var plan = new BenchmarkPlan { PromptTokens = 9, GenerateTokens = 4, Batch = 3, Contexts = [40, 200], FirstToken = true };
+        var r = new ModelBenchmark(checkpoint, new DeepSeek(checkpoint), threads, options).Run(plan, TestContext.Current.CancellationToken);
+        Assert.Equal(("bf16", "int8", 2, 3, 9, 4), (r.CacheType, r.Activations, r.Threads, r.Batch, r.PromptTokens, r.GenerateTokens));
+        Assert.Equal(r.WeightBytesPerStep / 3, r.WeightBytesPerToken, 1e-6);
+        Assert.Equal(r.DecodeTokensPerSecond / r.WallTokensPerSecond, r.RooflineFraction, 1e-9);
+        Assert.Equal(r.ReadBandwidthGbS * 1e9 / r.WeightBytesPerToken, r.WallTokensPerSecond, r.WallTokensPerSecond * 1e-9);
+        Assert.InRange(r.WeightBytesPerStep, 1, r.WeightsBytes);
+        Assert.True(r.PeakRssBytes > r.WeightsBytes && r.FirstTokenSeconds > 0 && r.PrefillTokensPerSecond > 0 && r.PeakGflops > 0);
+        Assert.Equal(MemoryPlan.CacheBytesOfToken(Small, CacheFormat.BF16) * 3 * 128, r.CacheBytes);
+        Assert.Equal([40, 200], r.Contexts.Select(c => c.Context));
+        foreach (var c in r.Contexts)
+        {
+            Assert.Equal((long)c.Context * 2 * 2 * AttentionKernel.LatentRowWidth(256, 16), c.CacheBytesRead);
+            Assert.InRange(c.DecodeAttentionSeconds, 1e-9, c.DecodeStepSeconds);
+            Assert.InRange(c.PrefillAttentionSeconds, 1e-9, c.PrefillSeconds);
+            Assert.Equal(c.CacheBytesRead / c.DecodeAttentionSeconds / 1e9, c.CacheReadGbS, c.CacheReadGbS * 1e-9);
+        }
+
+        Assert.Throws<ArgumentOutOfRangeException>(() => (plan with { GenerateTokens = 1 }).Validate());
+        Assert.Throws<ArgumentOutOfRangeException>(() => (plan with { Contexts = [0] }).Validate());
+    }
+
+    [Fact]
+    public void WeightTrafficIsWhatTheChosenExpertsTake()
+    {
+        using var checkpoint = new SyntheticCheckpoint(Small, FormatMix.Parse("q8_0"));
+        using var threads = new KernelThreads(1);
+        var model = new DeepSeek(checkpoint);
+        var (traffic, chosen) = (new WeightTraffic(checkpoint), new Chosen());
+        foreach (var probe in (IForwardProbe[])[traffic, chosen])
+        {
+            using var pool = new CachePool(Small, 64, 8);
+            using var cache = new SequenceCache(pool);
+            var context = new ForwardContext(threads, null, probe);
+            var batch = new ForwardBatch();
+            foreach (var run in (int[][])[[1, 2, 3, 4, 5], [6]])
+            {
+                batch.Clear();
+                batch.Add(cache, run, LogitRequest.Last);
+                model.Forward(batch, context);
+            }
+        }
+
+        long Bytes(Func<string, bool> which) => checkpoint.Tensors.Where(t => which(t.Name)).Sum(t => t.ByteLength);
+        double expected = Bytes(n => !n.Contains(".experts.", StringComparison.Ordinal) && !n.Contains("layers.2.", StringComparison.Ordinal) && !n.Contains("embed_tokens", StringComparison.Ordinal));
+        foreach (var (layer, id) in chosen.Experts)
+            expected += Bytes(n => n.StartsWith($"model.layers.{layer}.mlp.experts.{id}.", StringComparison.Ordinal)) / 2.0;
+        Assert.Equal(expected, traffic.BytesPerStep(2), 1e-3);
+    }
+
+    [Fact]
+    public void DraftsChangeTheSpeedOnly()
+    {
+        using var checkpoint = new SyntheticCheckpoint(Small, FormatMix.Parse("bf16"));
+        using var threads = new KernelThreads(1);
+        foreach (var source in (DraftSource[])[DraftSource.Mtp, DraftSource.PromptLookup])
+        {
+            var r = new SpeculationBenchmark(new DeepSeek(checkpoint), threads, new ForwardOptions()).Run(
+                new SpeculationOptions { DraftTokens = 2, Source = source }, 20, 12, TestContext.Current.CancellationToken);
+            Assert.True(r.SameTokens);
+            Assert.Equal(source == DraftSource.Mtp ? "mtp" : "lookup", r.Source);
+            Assert.Equal(r.TokensPerSecond / r.PlainTokensPerSecond, r.Gain, 1e-9);
+            Assert.InRange(r.AcceptedLength, 1, 3);
+        }
+    }
+
+    private sealed class Chosen : IForwardProbe
+    {
+        public List<(int Layer, int Id)> Experts { get; } = [];
+
+        public void Tensor(string name, int layer, ReadOnlySpan<float> values)
+        {
+        }
+
+        public void Routing(int layer, ReadOnlySpan<int> ids, ReadOnlySpan<float> weights) => Experts.AddRange(ids.ToArray().Distinct().Select(id => (layer, id)));
+    }
+}

@@ -16,8 +16,11 @@ internal static class HadalCli
     public static (RootCommand Root, Option<bool> Verbose) Tree(Terminal terminal, Interrupts interrupts)
     {
         var verbose = new Option<bool>("--verbose") { Description = "Show where an error happened.", Recursive = true };
-        var root = new RootCommand("Runs DeepSeek models on the CPU: chat with them, inspect and convert their files, and prove that the numbers are right.")
+        var root = new RootCommand("Runs DeepSeek models on the CPU: serve them, chat with them, inspect and convert their files, and prove that the numbers are right.")
         {
+            ServeCommand.Create(terminal),
+            ConformCommand.Create(terminal),
+            LoadCommand.Create(terminal),
             ChatCommand.Create(terminal, interrupts),
             GenerateCommand.Create(terminal),
             InspectCommand.Create(terminal),
@@ -35,7 +38,7 @@ internal static class HadalCli
         root.Add(verbose);
         root.HelpName = "hadal";
         root.Options.OfType<VersionOption>().Single().Action = new ShowVersion();
-        HelpWithExamples.Install(root, ["hadal chat", "hadal verify path/to/model", "hadal inspect path/to/model", "hadal generate --model path/to/model --prompt \"The deep sea\" --max-new-tokens 32"]);
+        HelpWithExamples.Install(root, ["hadal serve", "hadal chat", "hadal verify path/to/model", "hadal inspect path/to/model", "hadal generate --model path/to/model --prompt \"The deep sea\" --max-new-tokens 32"]);
         return (root, verbose);
     }
 

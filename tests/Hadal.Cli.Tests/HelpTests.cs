@@ -32,8 +32,8 @@ public sealed class HelpTests
     {
         const string Expected = """
             Description:
-              Runs DeepSeek models on the CPU: chat with them, inspect and convert their files, and prove that the numbers are 
-              right.
+              Runs DeepSeek models on the CPU: serve them, chat with them, inspect and convert their files, and prove that the 
+              numbers are right.
 
             Usage:
               hadal [command] [options]
@@ -44,6 +44,9 @@ public sealed class HelpTests
               --version       Show version information
 
             Commands:
+              serve             Serve models with OpenAI's API and a chat page, on this machine only unless told otherwise.
+              conform <URL>     Ask any server with OpenAI's API what its clients expect of it, and print a table of cases.
+              load <URL>        Put a mixed load on a server with OpenAI's API, and say how long its clients wait.
               chat              Talk to a model in the terminal. Messages may also come on standard input, one a line.
               generate          Continue a prompt. The text streams to standard output as it comes.
               inspect <MODEL>   Show what a model is: architecture, parameters, tensors, types, and the memory it takes.
@@ -65,6 +68,7 @@ public sealed class HelpTests
               sft               Fine-tune a model on conversations: what the assistant says is learnt, in the model's chat template.
 
             Examples:
+              hadal serve
               hadal chat
               hadal verify path/to/model
               hadal inspect path/to/model

@@ -2,7 +2,7 @@ using System.Xml.Linq;
 
 namespace Hadal.House.Tests;
 
-/// <summary>References go one way: Numerics, Checkpoints, Inference, Cli (docs/ARCHITECTURE.md).</summary>
+/// <summary>References go one way: Numerics, Checkpoints, Inference, Server, Cli (docs/ARCHITECTURE.md).</summary>
 public sealed class DependencyTests
 {
     // What each project may reference directly. A new project has to be entered here, and so thought about.
@@ -13,6 +13,8 @@ public sealed class DependencyTests
         ["Hadal.Inference"] = ["Hadal.Checkpoints", "Hadal.Numerics"],
         ["Hadal.Training"] = ["Hadal.Checkpoints", "Hadal.Numerics"],
         ["Hadal.Cli"] = ["Hadal.Inference", "Hadal.Training", "Hadal.Checkpoints", "Hadal.Numerics"],
+        ["Hadal.Server"] = ["Hadal.Inference"],
+        ["Hadal.Cli"] = ["Hadal.Server", "Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
     };
 
     [Fact]

@@ -5,7 +5,7 @@ namespace Hadal.House.Tests;
 /// <summary>The files of this repository, as committed or about to be.</summary>
 internal static class Repository
 {
-    private static readonly string[] Unwatched = ["bin", "obj", "TestResults", "artifacts", ".git", ".vs", ".idea", "BenchmarkDotNet.Artifacts"];
+    private static readonly string[] Unwatched = ["bin", "obj", "TestResults", "artifacts", ".git", ".vs", ".idea", "BenchmarkDotNet.Artifacts", "node_modules"];
 
     /// <summary>The folder that holds Hadal.slnx.</summary>
     public static string Root { get; } = FindRoot();

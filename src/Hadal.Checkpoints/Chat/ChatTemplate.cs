@@ -22,6 +22,19 @@ public sealed record ChatOptions
     public bool ParseSpecialInMessages { get; init; }
 }
 
+/// <summary>How a family of models writes the calls of functions.</summary>
+public enum ToolCallForm
+{
+    /// <summary>Not at all: the template knows no tools.</summary>
+    None,
+
+    /// <summary>Type, name, and the arguments as a Markdown block of JSON: V2.5, V3, R1.</summary>
+    Markdown,
+
+    /// <summary>Name and arguments: V3.1.</summary>
+    Plain,
+}
+
 /// <summary>
 /// The prompt format of a family of models, as code: what the Jinja <c>chat_template</c> of its tokenizer_config.json renders, its quirks kept.
 /// Immutable, safe for use from several threads.
@@ -48,6 +61,9 @@ public abstract class ChatTemplate
 
     /// <summary>Its name, as <c>--chat-template</c> takes it.</summary>
     public string Name { get; }
+
+    /// <summary>How the models write the calls of functions.</summary>
+    public virtual ToolCallForm CallForm => ToolCallForm.Markdown;
 
     /// <summary>The text of the prompt, the token that begins it included.</summary>
     /// <param name="messages">The conversation, oldest first.</param>

@@ -8,6 +8,9 @@ namespace Hadal.Checkpoints.Chat;
 internal sealed class PlainChatTemplate() : ChatTemplate("deepseek-llm")
 {
     /// <inheritdoc/>
+    public override ToolCallForm CallForm => ToolCallForm.None;
+
+    /// <inheritdoc/>
     private protected override void Write(IReadOnlyList<ChatMessage> messages, ChatOptions options, PromptParts prompt)
     {
         prompt.Token(Bos);

@@ -10,6 +10,9 @@ namespace Hadal.Checkpoints.Chat;
 internal sealed class ThinkingChatTemplate(string name, bool terminus) : ChatTemplate(name)
 {
     /// <inheritdoc/>
+    public override ToolCallForm CallForm => ToolCallForm.Plain;
+
+    /// <inheritdoc/>
     private protected override void Write(IReadOnlyList<ChatMessage> messages, ChatOptions options, PromptParts prompt)
     {
         var (afterUser, inOutputs) = (false, false);

@@ -21,6 +21,14 @@ public abstract record AnswerPart
     /// <summary>A function the model wants called.</summary>
     /// <param name="Call">The whole call; its arguments are as the model wrote them, which may be no JSON.</param>
     public sealed record ToolCall(ChatToolCall Call) : AnswerPart;
+
+    /// <summary>A call begins, where calls are asked for as they come; its <see cref="ToolCall"/> follows at its end.</summary>
+    /// <param name="Name">The function.</param>
+    public sealed record ToolCallStart(string Name) : AnswerPart;
+
+    /// <summary>The next piece of the arguments of the call that has begun.</summary>
+    /// <param name="Value">A piece of what <see cref="ToolCall"/> will have.</param>
+    public sealed record ToolCallArguments(string Value) : AnswerPart;
 }
 
 /// <summary>
@@ -41,12 +49,25 @@ public sealed class AnswerParser
     private const string Fence = "```";
 
     private readonly List<AnswerPart> parts = [];
+    private readonly bool findsCalls;
+    private readonly bool streamsCalls;
     private string held = string.Empty;
     private State state;
 
+    // Of the call that is coming: whether its start was given, and how many characters of its arguments.
+    private bool begun;
+    private int given;
+
     /// <summary>Begins an answer.</summary>
     /// <param name="thinks">Whether the prompt ended by opening the thinking; if not, an answer that begins with <c>&lt;think&gt;</c> opens it itself.</param>
-    public AnswerParser(bool thinks) => state = thinks ? State.BeforeReasoning : State.Start;
+    /// <param name="findsCalls">Whether tool calls are looked for; if not, what looks like one is text.</param>
+    /// <param name="streamsCalls">Whether a call is given as it comes, too: start, pieces of its arguments, and then the whole.</param>
+    public AnswerParser(bool thinks, bool findsCalls = true, bool streamsCalls = false)
+    {
+        state = thinks ? State.BeforeReasoning : State.Start;
+        this.findsCalls = findsCalls;
+        this.streamsCalls = streamsCalls;
+    }
 
     private enum State
     {
@@ -82,7 +103,7 @@ public sealed class AnswerParser
         parts.Clear();
         if (state == State.Calls)
         {
-            if (ParseCall(held) is { } call && IsJson(call.Arguments))
+            if (ParseCall(held) is { } call && (begun || IsJson(call.Arguments)))
                 Add(call);
             else if (!string.IsNullOrWhiteSpace(held))
                 parts.Add(new AnswerPart.Text(held));
@@ -183,6 +204,13 @@ public sealed class AnswerParser
 
     private bool Answer()
     {
+        if (!findsCalls)
+        {
+            Emit(held);
+            held = string.Empty;
+            return false;
+        }
+
         // Some models leave the outer mark out.
         var calls = held.IndexOf(CallsBegin, StringComparison.Ordinal);
         var call = held.IndexOf(CallBegin, StringComparison.Ordinal);
@@ -196,7 +224,12 @@ public sealed class AnswerParser
         var call = held.IndexOf(CallEnd, StringComparison.Ordinal);
         var all = held.IndexOf(CallsEnd, StringComparison.Ordinal);
         if (call < 0 && all < 0)
+        {
+            if (streamsCalls)
+                GiveCallSoFar();
             return false;
+        }
+
         var (end, length) = call >= 0 && (all < 0 || call < all) ? (call, CallEnd.Length) : (all, CallsEnd.Length);
         var body = held[..end];
         if (ParseCall(body) is { } parsed)
@@ -249,9 +282,40 @@ public sealed class AnswerParser
             parts.Add(IsReasoning ? new AnswerPart.Reasoning(text) : new AnswerPart.Text(text));
     }
 
+    // Holds back what may be the end of the call: its marks, the end of its Markdown block and the white space around them.
+    private void GiveCallSoFar()
+    {
+        var body = held[..^Math.Max(Overlap(CallEnd), Overlap(CallsEnd))].TrimEnd(' ', '\n', '\r', '\t', '`');
+        var separator = body.IndexOf(Separator, StringComparison.Ordinal);
+        if (separator < 0 || ParseCall(body) is not { } call)
+            return;
+        var behind = body[(separator + Separator.Length)..];
+        var isMarkdown = body[..separator].Replace(CallBegin, string.Empty, StringComparison.Ordinal).Trim() == "function";
+
+        // The name of the older form ends with its line, the block's first line with its own.
+        if (isMarkdown && behind.TrimStart().AsSpan().Count('\n') < 2)
+            return;
+        if (!isMarkdown && behind.TrimStart().StartsWith('`'))
+            return;
+        Give(call, behind.AsSpan().Trim().IsEmpty ? string.Empty : call.Arguments);
+    }
+
+    private void Give(ChatToolCall call, string arguments)
+    {
+        if (!begun)
+            parts.Add(new AnswerPart.ToolCallStart(call.Name));
+        begun = true;
+        if (arguments.Length > given)
+            parts.Add(new AnswerPart.ToolCallArguments(arguments[given..]));
+        given = Math.Max(given, arguments.Length);
+    }
+
     private void Add(ChatToolCall call)
     {
         HasToolCalls = true;
+        if (streamsCalls)
+            Give(call, call.Arguments);
+        (begun, given) = (false, 0);
         parts.Add(new AnswerPart.ToolCall(call));
     }
 }

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using Hadal.Checkpoints.Chat;
+using Hadal.Inference.Constraints;
 using Hadal.Inference.Generation;
 using Hadal.Inference.Sampling;
 using Microsoft.Extensions.AI;
@@ -79,6 +80,20 @@ internal static class ChatRequests
                 Seed = options?.Seed is { } seed ? unchecked((int)(seed ^ (seed >> 32))) : null,
             },
         };
+    }
+
+    /// <summary>What the answer may look like; null for anything.</summary>
+    /// <exception cref="ConstraintException">The schema of the response format cannot be enforced.</exception>
+    public static TokenConstraint? Form(AIChatOptions? options, ToolCallForm callForm, bool thinks, Func<TokenTable> tokens)
+    {
+        var json = options?.ResponseFormat is ChatResponseFormatJson format ? new JsonForm(format.Schema) : null;
+        var required = options?.ToolMode as RequiredChatToolMode;
+        var tools = options?.ToolMode is NoneChatToolMode || callForm == ToolCallForm.None ? []
+            : (options?.Tools ?? []).OfType<AIFunctionDeclaration>().Where(f => required?.RequiredFunctionName is not { } name || f.Name == name)
+                .Select(f => new CallableTool(f.Name, f.JsonSchema, Strict: false)).ToList();
+        return tools.Count > 0
+            ? AnswerForms.ToolCalls(tokens(), tools, callForm, required is not null, options?.AllowMultipleToolCalls != false && required?.RequiredFunctionName is null, thinks, required is null ? json : null)
+            : json is null ? null : AnswerForms.Json(tokens(), json.Schema, thinks);
     }
 
     /// <summary>A call as Microsoft.Extensions.AI has it; where the arguments are no JSON object, it carries the exception.</summary>

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using Hadal.Checkpoints.Chat;
 using Hadal.Checkpoints.Tokenization;
+using Hadal.Inference.Constraints;
 using Hadal.Inference.Engine;
 using Hadal.Inference.Generation;
 using Microsoft.Extensions.AI;
@@ -16,8 +17,9 @@ namespace Hadal.Inference.Chat;
 /// share weights, cache and batch.
 /// </summary>
 /// <remarks>
-/// What <see cref="ChatOptions"/> says is mapped by <see cref="ChatRequests"/>. Response formats, required tools and <see cref="ChatOptions.ModelId"/>
-/// have no influence. Disposing the client leaves the engine alone.
+/// What <see cref="ChatOptions"/> says is mapped by <see cref="ChatRequests"/>. Answers are held to <see cref="ChatOptions.ResponseFormat"/> and to the tools'
+/// schemas, a token at a time; a response format's schema that cannot be enforced is an error. <see cref="ChatOptions.ModelId"/> has no influence. Disposing
+/// the client leaves the engine alone.
 /// </remarks>
 public sealed class HadalChatClient : IChatClient
 {
@@ -26,6 +28,7 @@ public sealed class HadalChatClient : IChatClient
     private readonly ChatTemplate template;
     private readonly TimeProvider time;
     private readonly ChatClientMetadata metadata;
+    private readonly Lazy<TokenTable> tokens;
 
     /// <summary>A client.</summary>
     /// <param name="engine">What generates; with the same tokenizer.</param>
@@ -42,6 +45,7 @@ public sealed class HadalChatClient : IChatClient
         this.tokenizer = tokenizer;
         this.template = template;
         this.time = time ?? TimeProvider.System;
+        tokens = new Lazy<TokenTable>(() => new TokenTable(tokenizer));
         metadata = new ChatClientMetadata("hadal", defaultModelId: modelId);
     }
 
@@ -52,6 +56,7 @@ public sealed class HadalChatClient : IChatClient
     /// <inheritdoc/>
     /// <remarks>The request is made when the first update is asked for; that throws what is wrong with it.</remarks>
     /// <exception cref="ArgumentException">A message has content that is no text, or an option is outside its range.</exception>
+    /// <exception cref="ConstraintException">The schema of the response format cannot be enforced.</exception>
     /// <exception cref="QueueFullException">Too many requests are waiting.</exception>
     /// <exception cref="Model.ContextOverflowException">The conversation does not fit the context.</exception>
     public async IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(
@@ -61,8 +66,12 @@ public sealed class HadalChatClient : IChatClient
         var conversation = ChatRequests.Conversation(messages, options);
         var rendering = ChatRequests.Rendering(options);
         var prompt = template.RenderTokens(tokenizer, conversation, rendering);
-        var parser = new AnswerParser(thinks: template.Render(conversation, rendering).TrimEnd().EndsWith("<think>", StringComparison.Ordinal));
-        var request = ChatRequests.Generation(options, prompt, engine.ContextTokens, tokenizer.EosId);
+        var thinks = template.Render(conversation, rendering).TrimEnd().EndsWith("<think>", StringComparison.Ordinal);
+        var parser = new AnswerParser(thinks);
+        var request = ChatRequests.Generation(options, prompt, engine.ContextTokens, tokenizer.EosId) with
+        {
+            Constraint = ChatRequests.Form(options, template.CallForm, thinks, () => tokens.Value),
+        };
         var id = Guid.NewGuid().ToString("N");
         var created = time.GetUtcNow();
         var reasoningTokens = 0;

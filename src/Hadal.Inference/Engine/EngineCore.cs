@@ -1,5 +1,6 @@
 using Hadal.Checkpoints.Tokenization;
 using Hadal.Inference.Cache;
+using Hadal.Inference.Constraints;
 using Hadal.Inference.Generation;
 using Hadal.Inference.Model;
 using Hadal.Inference.Sampling;
@@ -95,7 +96,7 @@ internal sealed class EngineCore : IDisposable
     /// <summary>Queues a sequence; one that may generate nothing ends at once.</summary>
     public void Add(Sequence sequence)
     {
-        if (sequence.Output.Limit == 0)
+        if (sequence.Output.Limit == 0 && !sequence.ScoresPrompt)
             End(sequence, FinishReason.Length);
         else
             scheduler.Add(sequence);
@@ -195,7 +196,7 @@ internal sealed class EngineCore : IDisposable
             input.Clear();
             input.AddRange(sequence.Tokens.Slice(cache.Length, run.Count));
             input.AddRange(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(sequence.Drafts)[..run.Drafts]);
-            var logits = !run.Chooses ? LogitRequest.None : run.Drafts > 0 ? LogitRequest.All : LogitRequest.Last;
+            var logits = sequence.ScoresPrompt ? LogitRequest.All : !run.Chooses ? LogitRequest.None : run.Drafts > 0 ? LogitRequest.All : LogitRequest.Last;
             batch.Add(cache, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(input), logits);
         }
     }
@@ -209,10 +210,37 @@ internal sealed class EngineCore : IDisposable
             var sequence = run.Sequence;
             if (run.Count > 1 || sequence.Output.Count == 0)
                 sequence.Request.Progress?.Report(Math.Min(sequence.PromptTokens, sequence.Cache!.Length));
+            if (sequence.ScoresPrompt)
+            {
+                var rows = logits.Slice(row * vocabulary, run.Count * vocabulary);
+                row += run.Count;
+                ScorePrompt(sequence, run.Count, rows);
+                if (run.Chooses)
+                    ChooseTokens(sequence, 0, rows[^vocabulary..]);
+                continue;
+            }
+
             if (!run.Chooses)
                 continue;
             ChooseTokens(sequence, run.Drafts, logits.Slice(row * vocabulary, (run.Drafts + 1) * vocabulary));
             row += run.Drafts + 1;
+        }
+    }
+
+    // Row j of the logits follows the j-th of the tokens computed last. After a pre-emption some are computed again.
+    private void ScorePrompt(Sequence sequence, int count, Span<float> logits)
+    {
+        var vocabulary = model.Config.VocabSize;
+        var first = sequence.Cache!.Length - count;
+        for (var j = 0; j < count; j++)
+        {
+            var next = first + j + 1;
+            if (next >= sequence.PromptTokens || next <= sequence.PromptScores.Count)
+                continue;
+            var row = logits.Slice(j * vocabulary, vocabulary);
+            var (logSum, top) = Sampler.Logprobs(row, sequence.Request.PromptLogprobs!.Value);
+            var id = sequence.Tokens[next];
+            sequence.PromptScores.Add(new ScoredToken(id, row[id] - logSum, top));
         }
     }
 
@@ -221,6 +249,12 @@ internal sealed class EngineCore : IDisposable
     {
         var vocabulary = model.Config.VocabSize;
         sequence.Steps++;
+        if (sequence.Output.Limit == 0)
+        {
+            sequence.IsFinished = true;
+            sequence.Publish(new GenerationEvent(null, string.Empty, FinishReason: FinishReason.Length, Usage: sequence.Usage));
+        }
+
         sequence.DraftedTokens += drafts;
         totals = totals with { DraftedTokens = totals.DraftedTokens + drafts };
         for (var j = 0; j <= drafts && !sequence.IsFinished; j++)
@@ -246,17 +280,37 @@ internal sealed class EngineCore : IDisposable
             logits.CopyTo(untouched);
         }
 
+        if (!Hold(sequence, logits))
+            return -1;
         var rejects = draft >= 0 && mtp is not null && options.Speculation!.Acceptance == DraftAcceptance.Rejection;
         var token = rejects ? sequence.Sampler.SampleAfterDraft(logits, draft, sequence.DraftDistributions[index]) : sequence.Sampler.Sample(logits);
         sequence.Append(token);
         var accepted = token == draft ? 1 : 0;
         sequence.AcceptedTokens += accepted;
         totals = totals with { GeneratedTokens = totals.GeneratedTokens + 1, AcceptedTokens = totals.AcceptedTokens + accepted };
-        var (id, text, reason) = sequence.Output.Push(token);
+        sequence.Constraint?.Accept(token);
+        var (id, text, reason) = sequence.Output.Push(token, isLast: sequence.Constraint?.IsComplete == true);
+        if (reason == FinishReason.Stop && sequence.Constraint?.WasCutShort == true)
+            reason = FinishReason.Length;
         sequence.IsFinished = reason is not null;
         double? logprob = top is null || id is null ? null : untouched[token] - logSum;
         sequence.Publish(new GenerationEvent(id, text, logprob, id is null ? null : top, reason, sequence.IsFinished ? sequence.Usage : null));
         return token;
+    }
+
+    // Forbids what the form of the output forbids. A form that cannot be followed any further ends its own sequence only.
+    private static bool Hold(Sequence sequence, Span<float> logits)
+    {
+        try
+        {
+            sequence.Constraint?.Apply(logits, sequence.Output.Limit - sequence.Output.Count);
+            return true;
+        }
+        catch (ConstraintException e)
+        {
+            (sequence.Failure, sequence.IsFinished) = (e, true);
+            return false;
+        }
     }
 
     private void Settle(ReadOnlySpan<ScheduledRun> runs)
@@ -270,7 +324,7 @@ internal sealed class EngineCore : IDisposable
             if (sequence.IsFinished)
             {
                 scheduler.Remove(sequence);
-                sequence.Complete(null);
+                sequence.Complete(sequence.Failure);
                 continue;
             }
 

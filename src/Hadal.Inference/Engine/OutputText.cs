@@ -23,6 +23,9 @@ internal sealed class OutputText
         Limit = limit;
     }
 
+    /// <summary>Tokens that end the output.</summary>
+    public IReadOnlyCollection<int> EndTokens => stopTokens;
+
     /// <summary>Tokens that may be generated.</summary>
     public int Limit { get; }
 
@@ -30,7 +33,9 @@ internal sealed class OutputText
     public int Count { get; private set; }
 
     /// <summary>Takes the next token. A stop token gives no id, and no other event comes after one with a reason.</summary>
-    public (int? Id, string Text, FinishReason? Reason) Push(int id)
+    /// <param name="id">The token.</param>
+    /// <param name="isLast">Whether nothing may follow it.</param>
+    public (int? Id, string Text, FinishReason? Reason) Push(int id, bool isLast = false)
     {
         Count++;
         if (stopTokens.Contains(id))
@@ -38,6 +43,8 @@ internal sealed class OutputText
         var text = stops.Push(detokenizer?.Push(id) ?? string.Empty);
         if (stops.Stopped)
             return (id, text, FinishReason.Stop);
+        if (isLast)
+            return (id, text + Finish(), FinishReason.Stop);
         return Count == Limit ? (id, text + Finish(), FinishReason.Length) : (id, text, null);
     }
 

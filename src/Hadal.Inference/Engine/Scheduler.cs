@@ -21,6 +21,9 @@ internal readonly record struct ScheduledRun(Sequence Sequence, int Count, int D
 /// </remarks>
 internal sealed class Scheduler
 {
+    // Each of these rows has logits of the whole vocabulary.
+    private const int ScoredRows = 32;
+
     private readonly CachePool pool;
     private readonly PrefixTree tree;
     private readonly EngineOptions options;
@@ -145,6 +148,8 @@ internal sealed class Scheduler
     private void AddChunk(Sequence sequence, ref int budget)
     {
         var count = Math.Min(budget, sequence.Pending);
+        if (sequence.ScoresPrompt)
+            count = Math.Min(count, ScoredRows);
         if (count == 0)
             return;
         budget -= count;
@@ -187,6 +192,8 @@ internal sealed class Scheduler
     // Whether a running prefill is about to compute a page that this sequence begins with as well.
     private bool WillBeShared(Sequence sequence)
     {
+        if (sequence.ScoresPrompt)
+            return false;
         var known = -1;
         foreach (var other in running)
         {
@@ -212,7 +219,8 @@ internal sealed class Scheduler
         if (pool.FreePages == 0 && !(mayEvict && tree.Evict(1) > 0))
             return false;
         var cache = new SequenceCache(pool);
-        tree.Adopt(sequence.Tokens, cache, touch: !isSide);
+        if (!sequence.ScoresPrompt)
+            tree.Adopt(sequence.Tokens, cache, touch: !isSide);
         var rows = RowsFor(sequence, sequence.Tokens.Length);
         var missing = cache.PagesMissing(rows);
         if (missing > pool.FreePages + (mayEvict ? tree.EvictablePages : 0))

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Threading.Channels;
 using Hadal.Inference.Cache;
+using Hadal.Inference.Constraints;
 using Hadal.Inference.Generation;
 using Hadal.Inference.Sampling;
 
@@ -15,6 +16,7 @@ internal sealed class Sequence
     private readonly List<int> tokens;
     private readonly Channel<GenerationEvent> events;
     private volatile bool cancelled;
+    private bool scoresGiven;
 
     public Sequence(GenerationRequest request, long arrival, long submitted, OutputText output, int maxUnread)
     {
@@ -24,6 +26,7 @@ internal sealed class Sequence
         Output = output;
         tokens = [.. request.Prompt];
         Sampler = new Sampler(request.Sampling, Tokens);
+        Constraint = request.Constraint is { } form ? new ConstraintState(form, output.EndTokens) : null;
         MaxUnread = maxUnread;
         events = Channel.CreateBounded<GenerationEvent>(new BoundedChannelOptions(maxUnread) { SingleReader = true, SingleWriter = true });
     }
@@ -39,6 +42,18 @@ internal sealed class Sequence
     public OutputText Output { get; }
 
     public Sampler Sampler { get; }
+
+    /// <summary>Holds the output to its form; null without one.</summary>
+    public ConstraintState? Constraint { get; }
+
+    /// <summary>Of the prompt's tokens from the second on, how probable each was, as far as they are computed.</summary>
+    public List<ScoredToken> PromptScores { get; } = [];
+
+    /// <summary>Whether tokens of the prompt are still to be scored: it is computed row by row, nothing of it is taken from the cache.</summary>
+    public bool ScoresPrompt => Request.PromptLogprobs is not null && PromptScores.Count < PromptTokens - 1;
+
+    /// <summary>What ends this sequence and no other.</summary>
+    public Exception? Failure { get; set; }
 
     public int PromptTokens => Request.Prompt.Count;
 
@@ -102,6 +117,12 @@ internal sealed class Sequence
 
     public void Publish(GenerationEvent step)
     {
+        if (Request.PromptLogprobs is not null && !scoresGiven)
+        {
+            step = step with { PromptLogprobs = PromptScores };
+            scoresGiven = true;
+        }
+
         if (!events.Writer.TryWrite(step))
             throw new InvalidOperationException("a paused sequence was run");
     }

@@ -1,3 +1,4 @@
+using Hadal.Inference.Constraints;
 using Hadal.Inference.Sampling;
 
 namespace Hadal.Inference.Generation;
@@ -13,6 +14,15 @@ public sealed record GenerationRequest
 
     /// <summary>How tokens are chosen.</summary>
     public SamplingOptions Sampling { get; init; } = new();
+
+    /// <summary>What the output may look like; null for anything. It ends where nothing more may follow.</summary>
+    public TokenConstraint? Constraint { get; init; }
+
+    /// <summary>
+    /// How many of the most probable alternatives to report with each token of the prompt; null scores no prompt. The whole prompt is computed then, whatever
+    /// the prefix cache holds, and <see cref="MaxNewTokens"/> may be 0.
+    /// </summary>
+    public int? PromptLogprobs { get; init; }
 
     /// <summary>Texts that end the generation; they are not part of the output.</summary>
     public IReadOnlyList<string> StopStrings { get; init; } = [];
@@ -60,7 +70,17 @@ public enum FinishReason
 /// <param name="FinishReason">Set in the last event.</param>
 /// <param name="Usage">Set in the last event.</param>
 public sealed record GenerationEvent(
-    int? Id, string Text, double? Logprob = null, IReadOnlyList<TokenLogprob>? TopLogprobs = null, FinishReason? FinishReason = null, GenerationUsage? Usage = null);
+    int? Id, string Text, double? Logprob = null, IReadOnlyList<TokenLogprob>? TopLogprobs = null, FinishReason? FinishReason = null, GenerationUsage? Usage = null)
+{
+    /// <summary>Of every token of the prompt but the first, how probable it was; in the first event, where asked for.</summary>
+    public IReadOnlyList<ScoredToken>? PromptLogprobs { get; init; }
+}
+
+/// <summary>A token of a prompt with the probability that the model gives it after those before it.</summary>
+/// <param name="Id">Token id.</param>
+/// <param name="Logprob">ln p.</param>
+/// <param name="Top">The most probable tokens at its place, most probable first.</param>
+public sealed record ScoredToken(int Id, double Logprob, IReadOnlyList<TokenLogprob> Top);
 
 /// <summary>What a generation took.</summary>
 public sealed record GenerationUsage

@@ -84,6 +84,25 @@ public sealed class HadalChatClientTests : IDisposable
     }
 
     [Fact]
+    public async Task FormatsAndRequiredToolsAreHeldTo()
+    {
+        // The model would say something else.
+        using var client = Client("Let me think about it at length.", "deepseek-v3.1", out _, out var engine);
+        using var stopping = engine;
+        var schema = System.Text.Json.JsonDocument.Parse("""{"type":"object","properties":{"sky":{"enum":["clear","cloudy"]},"degrees":{"type":"integer","minimum":-90,"maximum":60}},"required":["sky","degrees"],"additionalProperties":false}""").RootElement;
+        var response = await client.GetResponseAsync("x", new ChatOptions { ResponseFormat = ChatResponseFormat.ForJsonSchema(schema), Temperature = 0 }, Cancellation);
+        var answer = System.Text.Json.JsonDocument.Parse(response.Text).RootElement;
+        Assert.Contains(answer.GetProperty("sky").GetString(), (string[])["clear", "cloudy"]);
+        Assert.InRange(answer.GetProperty("degrees").GetInt32(), -90, 60);
+        var tool = AIFunctionFactory.Create((int days) => days, "forecast");
+        var called = await client.GetResponseAsync("x", new ChatOptions { Tools = [tool], ToolMode = ChatToolMode.RequireSpecific("forecast"), MaxOutputTokens = 200 }, Cancellation);
+        var call = Assert.Single(called.Messages[0].Contents.OfType<FunctionCallContent>());
+        Assert.Equal(("forecast", null), (call.Name, call.Exception));
+        await Assert.ThrowsAsync<Inference.Constraints.ConstraintException>(() => client.GetResponseAsync(
+            "x", new ChatOptions { ResponseFormat = ChatResponseFormat.ForJsonSchema(System.Text.Json.JsonDocument.Parse("""{"not":{}}""").RootElement) }, Cancellation));
+    }
+
+    [Fact]
     public async Task ArgumentsThatAreNoJsonAreACallWithAnError()
     {
         using var client = Client("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{oops<｜tool▁call▁end｜><｜tool▁calls▁end｜>", "deepseek-v3.1", out _, out var engine);

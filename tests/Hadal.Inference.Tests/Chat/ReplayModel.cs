@@ -43,7 +43,7 @@ internal sealed class ReplayModel : ILanguageModel
                 continue;
             var next = isFirst ? 0 : last + 1;
             said[segment.Cache] = next;
-            logits[(row * Config.VocabSize) + answer[next]] = 1000;
+            logits[(row * Config.VocabSize) + answer[Math.Min(next, answer.Length - 1)]] = 1000;
             row++;
         }
 

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
 using Hadal.Cli.Commands;
+using Hadal.Cli.Evaluation;
 using Hadal.Cli.Terminals;
 
 namespace Hadal.Cli;
@@ -16,7 +17,7 @@ internal static class HadalCli
     public static (RootCommand Root, Option<bool> Verbose) Tree(Terminal terminal, Interrupts interrupts)
     {
         var verbose = new Option<bool>("--verbose") { Description = "Show where an error happened.", Recursive = true };
-        var root = new RootCommand("Runs DeepSeek models on the CPU: chat with them, inspect and convert their files, and prove that the numbers are right.")
+        var root = new RootCommand("Runs DeepSeek models on the CPU: chat with them, inspect, convert and evaluate them, and prove that the numbers are right.")
         {
             ChatCommand.Create(terminal, interrupts),
             GenerateCommand.Create(terminal),
@@ -27,6 +28,7 @@ internal static class HadalCli
             RenderCommand.Create(terminal),
             QuantizeCommand.Create(terminal),
             BenchCommand.Create(terminal),
+            EvalCommand.Create(terminal),
         };
         root.Add(verbose);
         root.HelpName = "hadal";

@@ -11,7 +11,8 @@ public sealed class DependencyTests
         ["Hadal.Numerics"] = [],
         ["Hadal.Checkpoints"] = ["Hadal.Numerics"],
         ["Hadal.Inference"] = ["Hadal.Checkpoints", "Hadal.Numerics"],
-        ["Hadal.Cli"] = ["Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
+        ["Hadal.Evaluation"] = ["Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
+        ["Hadal.Cli"] = ["Hadal.Evaluation", "Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
     };
 
     [Fact]

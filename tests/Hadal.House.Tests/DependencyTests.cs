@@ -15,6 +15,8 @@ public sealed class DependencyTests
         ["Hadal.Cli"] = ["Hadal.Inference", "Hadal.Training", "Hadal.Checkpoints", "Hadal.Numerics"],
         ["Hadal.Server"] = ["Hadal.Inference"],
         ["Hadal.Cli"] = ["Hadal.Server", "Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
+        ["Hadal.Evaluation"] = ["Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
+        ["Hadal.Cli"] = ["Hadal.Evaluation", "Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
     };
 
     [Fact]

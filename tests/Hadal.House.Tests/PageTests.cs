@@ -35,7 +35,7 @@ public sealed partial class PageTests : IDisposable
     public void EveryExampleOfTheHelpParses()
     {
         var wrong =
-            from command in root.Subcommands
+            from command in root.Subcommands.Concat(root.Subcommands.SelectMany(c => c.Subcommands))
             from example in Assert.IsType<CommandWithExamples>(command).Examples
             let result = root.Parse(Words(example))
             where result.Errors.Count > 0 || !Below(command).Contains(result.CommandResult.Command)
@@ -57,6 +57,7 @@ public sealed partial class PageTests : IDisposable
     public void EveryOptionThatAPageNamesExists()
     {
         var known = Below(root).SelectMany(c => c.Options).Select(o => o.Name).ToHashSet();
+        var known = root.Subcommands.Concat(root.Subcommands.SelectMany(c => c.Subcommands)).SelectMany(c => c.Options).Concat(root.Options).Select(o => o.Name).ToHashSet();
         var wrong =
             from page in Repository.Pages
             from Match option in NamedOption().Matches(Repository.Read(page))

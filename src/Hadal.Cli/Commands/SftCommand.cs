@@ -31,7 +31,7 @@ internal static class SftCommand
         var set = new Option<string[]>("--set") { Description = "Change a key of the recipe that these options make; may be given several times.", HelpName = "KEY=VALUE" };
         foreach (var option in new Option[] { model, data, valid, epochs, rate, batch, length })
             command.Add(option);
-        var runs = new RunOptions(command);
+        var runs = new TrainingRunOptions(command);
         command.Add(set);
         command.SetAction((result, cancellation) =>
         {
@@ -61,7 +61,7 @@ internal static class SftCommand
             };
             if (result.GetValue(valid) is { Length: > 0 } held)
                 recipe["data"]!["validation"] = new JsonObject { ["chats"] = Strings(held) };
-            return Task.FromResult(runs.Run(result, terminal, RunOptions.Resolve(recipe, result.GetValue(set) ?? []), name, cancellation));
+            return Task.FromResult(runs.Run(result, terminal, TrainingRunOptions.Resolve(recipe, result.GetValue(set) ?? []), name, cancellation));
         });
         return command;
     }

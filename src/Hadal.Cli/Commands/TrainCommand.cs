@@ -17,7 +17,7 @@ internal static class TrainCommand
             "hadal train --recipe recipes/hadal-tiny.jsonc --set schedule.tokens=20e6 --set run.micro_sequences=4 --output runs/short");
         var recipe = TypedOptions.Required("--recipe", "FILE", "What to train, on what, how: JSON with comments; docs/TRAINING.md lists the keys.");
         var set = new Option<string[]>("--set") { Description = "Change a key of the recipe; may be given several times.", HelpName = "KEY=VALUE" };
-        var runs = new RunOptions(command);
+        var runs = new TrainingRunOptions(command);
         command.Add(recipe);
         command.Add(set);
         command.SetAction((result, cancellation) =>

@@ -6,20 +6,21 @@ using Hadal.Inference.Generation;
 using Hadal.Inference.Model;
 using Hadal.Inference.Sampling;
 using Hadal.Numerics.Threading;
+using Hadal.Numerics.Kernels;
 using Hadal.Training.Recipes;
 using Hadal.Training.Runs;
 
 namespace Hadal.Cli.Commands;
 
 /// <summary>What <c>hadal train</c> and <c>hadal sft</c> share: where the run goes, and running it before a person's eyes.</summary>
-internal sealed class RunOptions
+internal sealed class TrainingRunOptions
 {
     private readonly Option<string?> output = TypedOptions.Text("--output", "FOLDER", "The run's folder. [default: runs/NAME, by the recipe's name]");
     private readonly Option<int?> threads = TypedOptions.Integer("--threads", "Threads to compute with; no influence on the result. [default: all processors]", 1, 1024);
     private readonly Option<bool> json = TypedOptions.Flag("--json", "Print what came of it as one JSON object; no sample is generated.");
 
     /// <summary>Adds the options.</summary>
-    public RunOptions(Command command)
+    public TrainingRunOptions(Command command)
     {
         command.Add(output);
         command.Add(threads);
@@ -79,7 +80,7 @@ internal sealed class RunOptions
     // With the engine that serves models, from the folder that was written: what is shown is what others will see.
     private static void Sample(Terminal terminal, RunFolder folder, string prompt, int tokens, int? threads, CancellationToken cancellation)
     {
-        using var model = LoadedModel.Open(folder.Model, _ => tokens + 256, threads, dropMtp: false, terminal);
+        using var model = LoadedModel.Open(folder.Model, _ => tokens + 256, CacheFormat.F32, threads, dropMtp: false, terminal);
         var tokenizer = model.TokenizerOrNull()!;
         var ids = tokenizer.Encode(prompt, addBos: tokenizer.AddBos);
         using var engine = model.Engine(tokenizer, ids.Length + tokens, new ForwardOptions(), speculation: null);

@@ -6,10 +6,12 @@ using Hadal.Cli.Terminals;
 using Hadal.Inference.Benchmarks;
 using Hadal.Inference.Model;
 using Hadal.Numerics.Threading;
+using Hadal.Training.Precision;
+using Hadal.Training.Presets;
 
 namespace Hadal.Cli.Commands;
 
-/// <summary><c>hadal bench</c>: the speed of a model, or of a published shape with random weights, against what the machine's memory allows.</summary>
+/// <summary><c>hadal bench</c>: the speed of a model, of a published shape with random weights, or of training steps, against what the machine allows.</summary>
 internal static class BenchCommand
 {
     /// <summary>Describes the command.</summary>
@@ -19,9 +21,12 @@ internal static class BenchCommand
             "bench",
             "Measure prefill and decoding against the memory bandwidth found in the same run; --shape needs no download, only memory.",
             "hadal bench --model path/to/model.gguf --prompt 512 --generate 64 --threads 2",
-            "hadal bench --shape deepseek-v2-lite --format q4_k_m --prompt 512 --generate 64 --json");
+            "hadal bench --shape deepseek-v2-lite --format q4_k_m --prompt 512 --generate 64 --json",
+            "hadal bench --training small --precision bf16 --threads 2");
         var model = TypedOptions.Text("--model", "MODEL", "A model folder (config.json and *.safetensors) or a .gguf file.");
         var shape = TypedOptions.Text("--shape", "NAME", $"Random weights of a published shape: {string.Join(", ", PublishedShapes.Names)}.");
+        var training = TypedOptions.Text("--training", "NAME", $"Training steps of a shape with random weights: {string.Join(", ", Shapes.Names)}.");
+        var precision = TypedOptions.OneOf<TrainingPrecision?>("--precision", "With --training: what matrix products read. [default: bf16]", ("bf16", TrainingPrecision.Bf16), ("fp32", TrainingPrecision.Fp32));
         var format = TypedOptions.Text("--format", "FORMAT", $"Format of the random weights: {string.Join(", ", FormatMix.Names)}. [default: q4_k_m]");
         var prompt = TypedOptions.Integer("--prompt", "Prompt tokens. [default: 512]", 1);
         var generate = TypedOptions.Integer("--generate", "Tokens to generate. [default: 64]", 2);
@@ -30,11 +35,17 @@ internal static class BenchCommand
         var activations = TypedOptions.OneOf<ActivationPrecision?>(
             "--activations", "Precision of activations. [default: int8]", ("int8", ActivationPrecision.Int8), ("fp32", ActivationPrecision.F32), ("fp8", ActivationPrecision.Fp8));
         var json = TypedOptions.Flag("--json", "Print one JSON object.");
-        foreach (var option in (Option[])[model, shape, format, prompt, generate, batch, threads, activations, json])
+        foreach (var option in (Option[])[model, shape, training, precision, format, prompt, generate, batch, threads, activations, json])
             command.Add(option);
-        command.ExactlyOneOf(model, shape);
+        command.ExactlyOneOf(model, shape, training);
         command.SetAction((result, cancellation) =>
         {
+            if (result.GetValue(training) is { } trained)
+            {
+                TrainingSteps.Measure(terminal, trained, result.GetValue(precision) ?? TrainingPrecision.Bf16, result.GetValue(threads), result.GetValue(json), cancellation);
+                return Task.FromResult(ExitCode.Success);
+            }
+
             var options = new ForwardOptions { Activations = result.GetValue(activations) ?? ActivationPrecision.Int8 };
             using var checkpoint = result.GetValue(model) is { } path
                 ? Checkpoint.Open(path)

@@ -1,3 +1,4 @@
+using Hadal.Numerics.Kernels.Training;
 using Hadal.Training.Model;
 
 namespace Hadal.Training.Optimization;
@@ -40,5 +41,44 @@ public readonly record struct AdamWResult(double GradientNorm, double ClipCoeffi
 public static class AdamW
 {
     /// <summary>One step on every parameter of a model. Experts that had no token have gradient 0 and still decay.</summary>
-    public static AdamWResult Step(TrainingModel model, AdamWSettings settings) => throw new NotSupportedException("not computed yet");
+    /// <param name="model">Holds the gradients of the step.</param>
+    /// <param name="settings">Of this step.</param>
+    public static AdamWResult Step(TrainingModel model, AdamWSettings settings)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(settings);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(settings.Step, nameof(settings));
+        var norm = GradientNorm(model);
+        if (!double.IsFinite(norm))
+            return new AdamWResult(norm, 0, Applied: false);
+        var clip = Math.Min(1, settings.MaxGradientNorm / (norm + 1e-6));
+        foreach (var parameter in model.Parameters)
+        {
+            var factors = Factors(settings, clip, parameter.Decays);
+            AdamWKernel.Step(parameter.Weight, parameter.Gradient, parameter.FirstMoment, parameter.SecondMoment, parameter.MomentFormat, factors, model.Threads);
+        }
+
+        model.WeightsChanged();
+        return new AdamWResult(norm, clip, Applied: true);
+    }
+
+    /// <summary>Euclidean norm of the whole gradient.</summary>
+    public static double GradientNorm(TrainingModel model)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        var pieces = new double[(model.Parameters.Max(parameter => parameter.Count) / 16384) + 1];
+        var sum = 0.0;
+        foreach (var parameter in model.Parameters)
+            sum += AdamWKernel.SumOfSquares(parameter.Gradient, pieces, model.Threads);
+        return Math.Sqrt(sum);
+    }
+
+    internal static AdamWFactors Factors(AdamWSettings settings, double clip, bool decays) => new(
+        (float)clip,
+        (float)settings.Beta1,
+        (float)settings.Beta2,
+        (float)(1 - (decays ? settings.LearningRate * settings.WeightDecay : 0)),
+        (float)(settings.LearningRate / (1 - Math.Pow(settings.Beta1, settings.Step))),
+        (float)(1 / Math.Sqrt(1 - Math.Pow(settings.Beta2, settings.Step))),
+        (float)settings.Epsilon);
 }

@@ -3,8 +3,8 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Hadal.Checkpoints.Config;
 using Hadal.Checkpoints.Files;
-using Hadal.Checkpoints.Synthetic;
 using Hadal.Checkpoints.Tokenization;
+using Hadal.Training.Presets;
 
 namespace Hadal.Training.Recipes;
 
@@ -71,7 +71,7 @@ public static class RecipeReader
                 throw BadFile.Error(file, $"expected {Shape} alone, or the keys of config.json without it");
             try
             {
-                config = PublishedShapes.Find(shape.GetValueKind() == JsonValueKind.String ? shape.GetValue<string>() : shape.ToJsonString());
+                config = Shapes.Find(shape.GetValueKind() == JsonValueKind.String ? shape.GetValue<string>() : shape.ToJsonString());
             }
             catch (ArgumentException e)
             {

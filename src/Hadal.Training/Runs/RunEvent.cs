@@ -6,8 +6,8 @@ namespace Hadal.Training.Runs;
 public abstract record RunEvent;
 
 /// <summary>The run begins.</summary>
-/// <param name="Parameters">Trained parameters.</param>
-/// <param name="Activated">Of them, those that one token meets.</param>
+/// <param name="Parameters">Parameters, MTP modules included.</param>
+/// <param name="Activated">Those of the main model that one token meets.</param>
 /// <param name="TotalTokens">Tokens of the whole run.</param>
 /// <param name="DataTokens">Tokens of the data, once through.</param>
 /// <param name="FlopsPerToken">Operations that one token of training takes.</param>

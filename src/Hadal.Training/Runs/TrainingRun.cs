@@ -6,6 +6,7 @@ using Hadal.Numerics.Threading;
 using Hadal.Training.Data;
 using Hadal.Training.Model;
 using Hadal.Training.Optimization;
+using Hadal.Training.Presets;
 using Hadal.Training.Recipes;
 
 namespace Hadal.Training.Runs;
@@ -36,8 +37,8 @@ public sealed class TrainingRun : IDisposable
         store = new(model, data.Tokenizer, folder, recipe.Run.KeepCheckpoints);
         tokenBytes = [.. Enumerable.Range(0, model.Config.VocabSize).Select(id => data.Tokenizer.IsControl(id) ? 0 : data.Tokenizer.DecodeBytes(id).Length)];
         totalTokens = recipe.Schedule.Tokens ?? (long)Math.Ceiling(recipe.Schedule.Epochs!.Value * data.EpochTokens);
-        flopsPerToken = ModelFlops.PerToken(model.Config, recipe.Data.SequenceLength);
-        peak = ModelFlops.MeasurePeak(model.Threads);
+        flopsPerToken = ParameterTotals.TrainingFlopsPerToken(model.Config, recipe.Data.SequenceLength);
+        peak = PeakFlops.Measure(model.Threads);
         state = new() { Step = 0, Tokens = 0, Seconds = 0, Data = data.Batches.Position };
     }
 
@@ -194,12 +195,9 @@ public sealed class TrainingRun : IDisposable
             model.Load(start);
         else if (resumed is null)
             model.Initialize(recipe.Seed);
-        var count = model.Parameters.Sum(p => (long)p.Count);
-        watcher?.Report(new RunBegun(count, Activated(model.Config), totalTokens, data.Tokens, flopsPerToken, resumed, state.Step));
+        var count = ParameterTotals.Of(model.Config);
+        watcher?.Report(new RunBegun(count.Total + count.Mtp, count.Activated, totalTokens, data.Tokens, flopsPerToken, resumed, state.Step));
     }
-
-    private static long Activated(ModelConfig config) => ParameterList.Of(config).Sum(p =>
-        p.Name.Contains(".mlp.experts.", StringComparison.Ordinal) ? p.Count * config.NumExpertsPerTok / config.NRoutedExperts : p.Count);
 
     private (StepDone Done, StepTotals Totals) Step(Speed speed, ref double smooth)
     {

@@ -1,44 +1,16 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
-using Hadal.Checkpoints.Config;
 using Hadal.Numerics.Threading;
-using Hadal.Training.Model;
 
 namespace Hadal.Training.Runs;
 
-/// <summary>Arithmetic of training: what a model needs, and what a machine can do.</summary>
-public static class ModelFlops
+/// <summary>What a machine can compute: utilisation is relative to it.</summary>
+internal static class PeakFlops
 {
     /// <summary>
-    /// Floating-point operations that one token of training takes, forward and backward, nothing counted twice that is recomputed: 6 for each matrix weight at work, routed
-    /// experts counting by num_experts_per_tok of n_routed_experts, the head once more for each MTP module, the embedding not at all; and for causal attention
-    /// 6 · H · (S/2) · (Dqk + Dv) for each layer.
+    /// Float32 operations a second that fused multiply-adds in registers reach on all threads, measured in about 20 ms. Processors that multiply bfloat16 faster can go beyond.
     /// </summary>
-    /// <param name="config">The model.</param>
-    /// <param name="sequenceLength">Tokens of a sequence (S).</param>
-    public static double PerToken(ModelConfig config, int sequenceLength)
-    {
-        ArgumentNullException.ThrowIfNull(config);
-        var weights = config.TieWordEmbeddings ? (double)config.VocabSize * config.HiddenSize : 0;
-        foreach (var shape in ParameterList.Of(config))
-        {
-            if (!shape.IsMatrix || shape.Name == "model.embed_tokens.weight")
-                continue;
-            var part = shape.Name.Contains(".mlp.experts.", StringComparison.Ordinal) ? (double)config.NumExpertsPerTok / config.NRoutedExperts : 1;
-            weights += shape.Count * part;
-        }
-
-        weights += (double)config.NumNextnPredictLayers * config.VocabSize * config.HiddenSize;
-        var widths = config.IsLatentAttention ? config.QkNopeHeadDim + config.QkRopeHeadDim + config.VHeadDim : 2 * config.HeadDim;
-        var attention = (double)(config.NumHiddenLayers + config.NumNextnPredictLayers) * config.NumAttentionHeads * widths * sequenceLength / 2;
-        return 6 * (weights + attention);
-    }
-
-    /// <summary>
-    /// Float32 operations a second that fused multiply-adds in registers reach on all threads, measured in about 20 ms: what utilisation is relative to. Processors that multiply bfloat16
-    /// faster can go beyond.
-    /// </summary>
-    public static double MeasurePeak(KernelThreads threads)
+    public static double Measure(KernelThreads threads)
     {
         ArgumentNullException.ThrowIfNull(threads);
         var sums = new float[threads.Count];

@@ -1,7 +1,10 @@
 using System.Text.Json;
 using Hadal.Cli.Terminals;
+using Hadal.Evaluation.Models;
+using Hadal.Evaluation.Sandbox;
 using Hadal.Inference.Cache;
 using Hadal.Inference.Model;
+using Hadal.Training.Runs;
 
 namespace Hadal.Cli;
 
@@ -19,6 +22,10 @@ internal sealed record Failure(string Line, string? Hint, int ExitCode)
         OperationCanceledException => new("interrupted", null, Cli.ExitCode.Interrupted),
         CommandException wrong => new(wrong.Message, wrong.Hint, wrong.ExitCode),
         ContextOverflowException or CacheFullException => Failed(exception, "shorten the prompt, ask for fewer tokens, or raise --context up to the model's own context"),
+        TrainingDivergedException => Failed(exception, "a lower schedule.learning_rate, more schedule.warmup_steps or a smaller optimizer.max_gradient_norm helps; --output with another name begins anew"),
+        ModelUnfitException => Failed(exception, "use tasks that generate, a server with prompt log-probabilities, or --model"),
+        EndpointException => Failed(exception, "check the address, the model's name and the key; with --output the run goes on where it ended"),
+        SandboxUnavailableException => Failed(exception, "code tasks need Linux, python3 and the right to make namespaces; '--tasks all' leaves them out where they cannot run"),
         InvalidDataException => Failed(exception, "the file is damaged, incomplete or not what its name says; 'hadal inspect' shows what can be read of a model"),
         FileNotFoundException or DirectoryNotFoundException => Failed(exception, "check the path; MODEL is a folder with config.json or a .gguf file"),
         UnauthorizedAccessException => Failed(exception, "check the permissions of the file and its folder"),

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
 using Hadal.Cli.Commands;
+using Hadal.Cli.Evaluation;
 using Hadal.Cli.Terminals;
 
 namespace Hadal.Cli;
@@ -16,7 +17,7 @@ internal static class HadalCli
     public static (RootCommand Root, Option<bool> Verbose) Tree(Terminal terminal, Interrupts interrupts)
     {
         var verbose = new Option<bool>("--verbose") { Description = "Show where an error happened.", Recursive = true };
-        var root = new RootCommand("Runs DeepSeek models on the CPU: serve them, chat with them, inspect and convert their files, and prove that the numbers are right.")
+        var root = new RootCommand("Trains, evaluates, quantises, serves and runs DeepSeek models on the CPU, and proves that the numbers are right.")
         {
             ServeCommand.Create(terminal),
             ConformCommand.Create(terminal),
@@ -30,6 +31,11 @@ internal static class HadalCli
             RenderCommand.Create(terminal),
             QuantizeCommand.Create(terminal),
             BenchCommand.Create(terminal),
+            TokenizerCommand.Create(terminal),
+            ShardsCommand.Create(terminal),
+            TrainCommand.Create(terminal),
+            SftCommand.Create(terminal),
+            EvalCommand.Create(terminal),
         };
         root.Add(verbose);
         root.HelpName = "hadal";

@@ -60,6 +60,12 @@ public sealed class HelpTests
                                 rounding errors.
               bench             Measure prefill and decoding against the memory bandwidth found in the same run; --shape needs no 
                                 download, only memory.
+              tokenizer         Make tokenizers.
+              shards            Turn text into token shards to train on. An interrupted run goes on when the same command is given 
+                                again.
+              train             Train a model as a recipe says, into a model folder. An interrupted run goes on when the same 
+                                command is given again.
+              sft               Fine-tune a model on conversations: what the assistant says is learnt, in the model's chat template.
 
             Examples:
               hadal serve

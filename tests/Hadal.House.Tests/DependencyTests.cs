@@ -11,8 +11,12 @@ public sealed class DependencyTests
         ["Hadal.Numerics"] = [],
         ["Hadal.Checkpoints"] = ["Hadal.Numerics"],
         ["Hadal.Inference"] = ["Hadal.Checkpoints", "Hadal.Numerics"],
+        ["Hadal.Training"] = ["Hadal.Checkpoints", "Hadal.Numerics"],
+        ["Hadal.Cli"] = ["Hadal.Inference", "Hadal.Training", "Hadal.Checkpoints", "Hadal.Numerics"],
         ["Hadal.Server"] = ["Hadal.Inference"],
         ["Hadal.Cli"] = ["Hadal.Server", "Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
+        ["Hadal.Evaluation"] = ["Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
+        ["Hadal.Cli"] = ["Hadal.Evaluation", "Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
     };
 
     [Fact]

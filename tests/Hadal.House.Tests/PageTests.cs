@@ -35,10 +35,10 @@ public sealed partial class PageTests : IDisposable
     public void EveryExampleOfTheHelpParses()
     {
         var wrong =
-            from command in root.Subcommands
+            from command in root.Subcommands.Concat(root.Subcommands.SelectMany(c => c.Subcommands))
             from example in Assert.IsType<CommandWithExamples>(command).Examples
             let result = root.Parse(Words(example))
-            where result.Errors.Count > 0 || result.CommandResult.Command != command
+            where result.Errors.Count > 0 || !Below(command).Contains(result.CommandResult.Command)
             select $"{example}: {(result.Errors.Count > 0 ? result.Errors[0].Message : "another command")}";
         Assert.Empty(wrong);
     }
@@ -56,7 +56,8 @@ public sealed partial class PageTests : IDisposable
     [Fact]
     public void EveryOptionThatAPageNamesExists()
     {
-        var known = root.Subcommands.SelectMany(c => c.Options).Concat(root.Options).Select(o => o.Name).ToHashSet();
+        var known = Below(root).SelectMany(c => c.Options).Select(o => o.Name).ToHashSet();
+        var known = root.Subcommands.Concat(root.Subcommands.SelectMany(c => c.Subcommands)).SelectMany(c => c.Options).Concat(root.Options).Select(o => o.Name).ToHashSet();
         var wrong =
             from page in Repository.Pages
             from Match option in NamedOption().Matches(Repository.Read(page))
@@ -108,6 +109,9 @@ public sealed partial class PageTests : IDisposable
         var folders = Repository.Files.Where(f => f.StartsWith("src/", StringComparison.Ordinal) && f.Count(c => c == '/') > 2).Select(f => f[..f.LastIndexOf('/')]).Distinct();
         Assert.All(folders, f => Assert.Contains($"`{f}`", page));
     }
+
+    // The command itself and all below it.
+    private static IEnumerable<Command> Below(Command command) => command.Subcommands.SelectMany(Below).Prepend(command);
 
     private static bool Exists(string path) => Path.Combine(Repository.Root, path) is var full && (File.Exists(full) || Directory.Exists(full));
 

@@ -7,7 +7,10 @@ internal static class ByteLevelTokenizers
 {
     private const string Name = "new tokenizer";
 
-    /// <summary>V3's added tokens, but for its 800 placeholders: three before the bytes, the others after.</summary>
+    /// <summary>Tokens that every such tokenizer has: the bytes, and V3's added tokens but for its placeholders.</summary>
+    public static int FewestTokens => Before.Length + 256 + After.Length;
+
+    /// <summary>V3's added tokens: three before the bytes, then placeholders and the others after the merges.</summary>
     private static readonly (string Content, bool Special)[] Before = [("<｜begin▁of▁sentence｜>", true), ("<｜end▁of▁sentence｜>", true), ("<｜▁pad▁｜>", true)];
 
     private static readonly (string Content, bool Special)[] After =
@@ -18,7 +21,7 @@ internal static class ByteLevelTokenizers
     ];
 
     /// <summary>See <see cref="Tokenizer.CreateByteLevel"/>.</summary>
-    public static Tokenizer Create(IEnumerable<(string Left, string Right)> merges, IEnumerable<string> moreTokens, string? chatTemplate)
+    public static Tokenizer Create(IEnumerable<(string Left, string Right)> merges, IEnumerable<string> moreTokens, string? chatTemplate, int placeholders)
     {
         var builder = new VocabularyBuilder(Name, "vocab", "merges", "added tokens");
         var next = Before.Length;
@@ -37,6 +40,8 @@ internal static class ByteLevelTokenizers
             builder.EndMerge(builder.BeginMerge(Encoding.UTF8.GetBytes(left)), Encoding.UTF8.GetBytes(right));
         for (var id = 0; id < Before.Length; id++)
             builder.AddAddedToken(new(id, Before[id].Content, Before[id].Special));
+        for (var i = 0; i < placeholders; i++)
+            builder.AddAddedToken(new(next++, $"<｜place▁holder▁no▁{i}｜>", Special: true));
         foreach (var (content, special) in After.Concat(moreTokens.Select(t => (t, false))))
             builder.AddAddedToken(new(next++, content, special, Normalized: true));
         var config = new TokenizerConfig(Before[0].Content, Before[1].Content, AddBos: true, chatTemplate);

@@ -110,15 +110,17 @@ public sealed class Tokenizer
     }
 
     /// <summary>
-    /// A byte-level tokenizer of DeepSeek V3's kind, for small models and tests: its pre-tokenizer, its added tokens but for the placeholders
-    /// (begin, end and pad with ids 0 to 2, the others after the vocabulary), a token for each byte, and what the merges make.
+    /// A byte-level tokenizer of DeepSeek V3's kind: its pre-tokenizer, its added tokens (begin, end and pad with ids 0 to 2, the others after the
+    /// vocabulary), a token for each byte, and what the merges make.
     /// </summary>
     /// <param name="merges">Pairs of tokens as the vocabulary spells them (<c>Ġ</c>, <c>t</c>), best first. A product gets the next id when it is new.</param>
     /// <param name="moreTokens">More added tokens, <c>&lt;think&gt;</c> for instance.</param>
     /// <param name="chatTemplate">A chat template in Jinja, if any.</param>
+    /// <param name="placeholders">Special tokens without a meaning yet, of which V3 has 800.</param>
     /// <exception cref="InvalidDataException">A merge names what is no token, or a token is there twice.</exception>
-    public static Tokenizer CreateByteLevel(IEnumerable<(string Left, string Right)>? merges = null, IEnumerable<string>? moreTokens = null, string? chatTemplate = null) =>
-        ByteLevelTokenizers.Create(merges ?? [], moreTokens ?? [], chatTemplate);
+    public static Tokenizer CreateByteLevel(
+        IEnumerable<(string Left, string Right)>? merges = null, IEnumerable<string>? moreTokens = null, string? chatTemplate = null, int placeholders = 0) =>
+        ByteLevelTokenizers.Create(merges ?? [], moreTokens ?? [], chatTemplate, placeholders);
 
     /// <summary>Writes <c>tokenizer.json</c> and <c>tokenizer_config.json</c> into a folder, over what is there.</summary>
     public void Save(string folder) => TokenizerJsonWriter.Write(this, folder);

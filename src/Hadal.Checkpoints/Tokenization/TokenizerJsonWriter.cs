@@ -6,6 +6,8 @@ namespace Hadal.Checkpoints.Tokenization;
 /// <summary>Writes a tokenizer as Hugging Face's tokenizer.json and tokenizer_config.json.</summary>
 internal static class TokenizerJsonWriter
 {
+    private const string Pad = "<｜▁pad▁｜>";
+
     private static readonly JsonWriterOptions Options = new() { Indented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Writes both files into a folder, which is made if need be.</summary>
@@ -17,7 +19,7 @@ internal static class TokenizerJsonWriter
             WriteTokenizer(json, tokenizer);
         using (var stream = File.Create(Path.Combine(folder, "tokenizer_config.json")))
         using (var json = new Utf8JsonWriter(stream, Options))
-            WriteConfig(json, tokenizer.Parts.Config);
+            WriteConfig(json, tokenizer.Parts);
     }
 
     private static void WriteTokenizer(Utf8JsonWriter json, Tokenizer tokenizer)
@@ -118,13 +120,15 @@ internal static class TokenizerJsonWriter
         json.WriteEndObject();
     }
 
-    private static void WriteConfig(Utf8JsonWriter json, TokenizerConfig config)
+    private static void WriteConfig(Utf8JsonWriter json, TokenizerParts parts)
     {
+        var config = parts.Config;
         json.WriteStartObject();
         json.WriteBoolean("add_bos_token", config.AddBos);
         json.WriteBoolean("add_eos_token", false);
         WriteToken(json, "bos_token", config.BosToken);
         WriteToken(json, "eos_token", config.EosToken);
+        WriteToken(json, "pad_token", parts.AddedTokens.FirstOrDefault(t => t.Content == Pad)?.Content ?? config.EosToken);
         json.WriteBoolean("clean_up_tokenization_spaces", false);
         json.WriteString("tokenizer_class", "LlamaTokenizerFast");
         if (config.ChatTemplate is not null)

@@ -7,10 +7,12 @@ using Hadal.Cli.Terminals;
 using Hadal.Inference.Benchmarks;
 using Hadal.Inference.Model;
 using Hadal.Numerics.Threading;
+using Hadal.Training.Precision;
+using Hadal.Training.Presets;
 
 namespace Hadal.Cli.Commands;
 
-/// <summary><c>hadal bench</c>: the speed of a model, or of a published shape with random weights, against what the machine allows.</summary>
+/// <summary><c>hadal bench</c>: the speed of a model, of a published shape with random weights, or of training steps, against what the machine allows.</summary>
 internal static class BenchCommand
 {
     private const string DefaultFormat = "q4_k_m";
@@ -24,9 +26,12 @@ internal static class BenchCommand
             "hadal bench --model path/to/model.gguf --prompt 512 --generate 64 --threads 2",
             "hadal bench --shape deepseek-v2-lite --format q4_k_m --prompt 512 --generate 64 --json",
             "hadal bench --shape deepseek-v2-lite --context 8192,32768 --cache-type bf16 --plot roofline.png",
-            "hadal bench --shape deepseek-v2-lite --advise");
+            "hadal bench --shape deepseek-v2-lite --advise",
+            "hadal bench --training small --precision bf16 --threads 2");
         var model = TypedOptions.Text("--model", "MODEL", "A model folder (config.json and *.safetensors) or a .gguf file.");
         var shape = TypedOptions.Text("--shape", "NAME", $"Random weights of a published shape: {string.Join(", ", PublishedShapes.Names)} (cut to N layers).");
+        var training = TypedOptions.Text("--training", "NAME", $"Training steps of a shape with random weights: {string.Join(", ", Shapes.Names)}.");
+        var precision = TypedOptions.OneOf<TrainingPrecision?>("--precision", "With --training: what matrix products read. [default: bf16]", ("bf16", TrainingPrecision.Bf16), ("fp32", TrainingPrecision.Fp32));
         var from = TypedOptions.Text("--from", "FILE", "Show, or plot, what an earlier run printed with --json; nothing is measured.");
         var format = TypedOptions.Text("--format", "FORMAT", $"Format of the random weights: {string.Join(", ", FormatMix.Names)}. [default: {DefaultFormat}]");
         var prompt = TypedOptions.Integer("--prompt", "Prompt tokens. [default: 512]", 1);
@@ -43,10 +48,10 @@ internal static class BenchCommand
         var advise = TypedOptions.Flag("--advise", "Measure nothing: say in which formats the model fits this machine, and with how long a context.");
         var plot = TypedOptions.Text("--plot", "FILE", "Draw the figures under the roofs of memory and arithmetic: FILE.png or FILE.svg.");
         var json = TypedOptions.Flag("--json", "Print one JSON object.");
-        foreach (var option in (Option[])[model, shape, from, format, prompt, generate, batch, contexts, threads, activations, cacheType, save, wholeKvB, dropMtp, advise, plot, json])
+        foreach (var option in (Option[])[model, shape, training, precision, from, format, prompt, generate, batch, contexts, threads, activations, cacheType, save, wholeKvB, dropMtp, advise, plot, json])
             command.Add(option);
         var drafts = new DraftOptions(command);
-        command.ExactlyOneOf(model, shape, from);
+        command.ExactlyOneOf(model, shape, training, from);
         command.AtMostOneOf(save, advise);
         command.Validators.Add(result =>
         {
@@ -58,6 +63,12 @@ internal static class BenchCommand
         });
         command.SetAction((result, cancellation) =>
         {
+            if (result.GetValue(training) is { } trained)
+            {
+                TrainingSteps.Measure(terminal, trained, result.GetValue(precision) ?? TrainingPrecision.Bf16, result.GetValue(threads), result.GetValue(json), cancellation);
+                return Task.FromResult(ExitCode.Success);
+            }
+
             BenchmarkResult Measure(Checkpoint checkpoint, bool fromFile)
             {
                 var options = new ForwardOptions { Activations = result.GetValue(activations) ?? ActivationPrecision.Int8, Cache = result.GetValue(cacheType) };

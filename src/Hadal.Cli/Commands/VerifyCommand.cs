@@ -2,9 +2,12 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Hadal.Checkpoints;
 using Hadal.Checkpoints.Safetensors;
 using Hadal.Cli.Terminals;
 using Hadal.Inference.Verification;
+using Hadal.Numerics.Threading;
+using Hadal.Training.Verification;
 using Spectre.Console;
 
 namespace Hadal.Cli.Commands;
@@ -25,16 +28,26 @@ internal static class VerifyCommand
             $"Check a model's numbers on this machine: against {GoldenName} where it lies beside the model, against itself otherwise. Exit code 1 where a check does not hold.",
             "hadal verify path/to/model",
             "hadal verify path/to/model --self",
+            "hadal verify path/to/model --training",
             "hadal verify path/to/model --json");
         var model = new ModelOptions(command, ModelPlace.Argument).Threading(command);
         var self = TypedOptions.Flag("--self", "Check the model against itself even where golden values are there.");
+        var training = TypedOptions.Flag("--training", $"Check losses, gradients and optimiser steps against {TrainingVerification.GoldenName} beside the model.");
         var failures = TypedOptions.Flag("--failures", "Show only what does not hold.");
         var json = TypedOptions.Flag("--json", "Print one JSON object.");
         command.Add(self);
+        command.Add(training);
         command.Add(failures);
         command.Add(json);
+        command.AtMostOneOf(self, training);
         command.SetAction((result, cancellation) =>
         {
+            if (result.GetValue(training))
+            {
+                var compared = Training(terminal, model.Path(result, terminal), cancellation);
+                return Task.FromResult(Report(terminal, compared, result.GetValue(json), result.GetValue(failures)));
+            }
+
             using var loaded = model.Load(result, terminal, static config => Math.Min(LongestPrompt, config.MaxPositionEmbeddings));
             var golden = Golden(loaded.Checkpoint.Path);
             using var expected = golden is null || result.GetValue(self) ? null : SafetensorsFile.Open(golden);
@@ -53,14 +66,37 @@ internal static class VerifyCommand
                 }
             }
 
-            var failed = rows.Count(r => r.Verdict == Verdict.Fail);
-            if (result.GetValue(json))
-                terminal.Out.WriteLine(Json(rows, failed).ToJsonString(JsonOutput.Indented));
-            else
-                Show(terminal, rows, failed, result.GetValue(failures));
-            return Task.FromResult(failed == 0 && rows.Count > 0 ? ExitCode.Success : ExitCode.Failed);
+            return Task.FromResult(Report(terminal, rows, result.GetValue(json), result.GetValue(failures)));
         });
         return command;
+    }
+
+    private static int Report(Terminal terminal, List<VerificationRow> rows, bool json, bool onlyFailures)
+    {
+        var failed = rows.Count(r => r.Verdict == Verdict.Fail);
+        if (json)
+            terminal.Out.WriteLine(Json(rows, failed).ToJsonString(JsonOutput.Indented));
+        else
+            Show(terminal, rows, failed, onlyFailures);
+        return failed == 0 && rows.Count > 0 ? ExitCode.Success : ExitCode.Failed;
+    }
+
+    private static List<VerificationRow> Training(Terminal terminal, string path, CancellationToken cancellation)
+    {
+        if (!File.Exists(Path.Combine(path, TrainingVerification.GoldenName)))
+            throw new CommandException($"{path}: {TrainingVerification.GoldenName} is not there", "training is checked against recorded gradients only; without --training the forward pass is checked");
+        using var checkpoint = Checkpoint.Open(path);
+        using var threads = new KernelThreads();
+        using var progress = new ProgressLine(terminal, "checking");
+        var rows = new List<VerificationRow>();
+        foreach (var check in new TrainingVerification(checkpoint, path, threads).Run())
+        {
+            cancellation.ThrowIfCancellationRequested();
+            rows.Add(new VerificationRow(check.Group, check.Name, check.Error, check.Tolerance, check.Holds ? Verdict.Pass : Verdict.Fail));
+            progress.Count(rows.Count);
+        }
+
+        return rows;
     }
 
     // Beside the model: inside its folder, or in the folder of its .gguf file.

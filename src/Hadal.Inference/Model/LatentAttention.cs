@@ -1,3 +1,4 @@
+using Hadal.Checkpoints.Config;
 using System.Diagnostics;
 using Hadal.Numerics.Formats;
 using Hadal.Numerics.Kernels;

@@ -68,8 +68,20 @@ public readonly struct BF16 : IWeightFormat<BF16>, IWeightEncoder<BF16>
     /// <inheritdoc/>
     public static void Encode(ReadOnlySpan<float> values, Span<byte> blocks)
     {
-        var codes = MemoryMarshal.Cast<byte, ushort>(blocks);
-        for (var i = 0; i < values.Length; i++)
+        var codes = MemoryMarshal.Cast<byte, ushort>(blocks)[..values.Length];
+        var i = 0;
+        for (; i <= values.Length - 32; i += 32)
+            Vector512.Narrow(Round16(Vector512.Create(values.Slice(i, 16))), Round16(Vector512.Create(values.Slice(i + 16, 16)))).CopyTo(codes[i..]);
+        for (; i < values.Length; i++)
             codes[i] = FromSingle(values[i]);
+    }
+
+    /// <summary>The codes of sixteen values, each in the lower half of its lane: <see cref="FromSingle"/> without a branch.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static Vector512<uint> Round16(Vector512<float> values)
+    {
+        var bits = values.AsUInt32();
+        var rounded = (bits + Vector512.Create(0x7FFFu) + ((bits >> 16) & Vector512<uint>.One)) >> 16;
+        return Vector512.ConditionalSelect(Vector512.IsNaN(values).AsUInt32(), (bits >> 16) | Vector512.Create(0x40u), rounded);
     }
 }

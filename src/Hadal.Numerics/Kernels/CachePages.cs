@@ -97,6 +97,16 @@ public readonly unsafe struct CachePages
     /// <summary>Decodes values [start, start + count) of a row, and zeros up to the next multiple of 16.</summary>
     internal void Decode(int row, int start, int count, float* target) => CacheRow.Decode(Format, Row(row), Width, start, count, target);
 
+    /// <summary>Where whole float32 rows of one page lie one after the other; false where they have to be decoded.</summary>
+    internal bool TryRows(int first, int count, int start, int width, out float* rows)
+    {
+        rows = null;
+        if (Format != CacheFormat.F32 || start != 0 || width != Width || rowBytes != width * sizeof(float) || first >> pageShift != (first + count - 1) >> pageShift)
+            return false;
+        rows = (float*)Row(first);
+        return true;
+    }
+
     private void CheckRow(int row)
     {
         if ((uint)row >= capacity)

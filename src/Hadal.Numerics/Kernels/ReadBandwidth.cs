@@ -8,6 +8,8 @@ namespace Hadal.Numerics.Kernels;
 /// <summary>How fast all workers together read memory: the wall that decoding is measured against.</summary>
 public static unsafe class ReadBandwidth
 {
+    private const int Page = 4096;
+
     /// <summary>Reads memory much larger than the caches several times and reports the fastest pass.</summary>
     /// <param name="threads">Workers to read with.</param>
     /// <param name="passes">Times to read.</param>
@@ -34,6 +36,26 @@ public static unsafe class ReadBandwidth
         }
 
         return best;
+    }
+
+    /// <summary>Reads a matrix once, so that its pages are in the page tables of this process, and where it runs in a virtual machine, in the host's.</summary>
+    /// <param name="weight">The matrix.</param>
+    /// <param name="threads">Workers to read with.</param>
+    public static void Touch(WeightMatrix weight, KernelThreads threads)
+    {
+        ArgumentNullException.ThrowIfNull(threads);
+        var sums = new long[threads.Count];
+        fixed (long* s = sums)
+            threads.Run((int)Math.Min(weight.ByteLength / Page, int.MaxValue), 64, new TouchJob(weight.Data, s));
+    }
+
+    private readonly struct TouchJob(byte* data, long* sums) : IKernelJob
+    {
+        public void Invoke(int start, int end, int worker)
+        {
+            for (var page = start; page < end; page++)
+                sums[worker] += data[(long)page * Page];
+        }
     }
 
     private readonly struct ReadJob(byte* data, int slice, long* sums) : IKernelJob

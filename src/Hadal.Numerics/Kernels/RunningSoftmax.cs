@@ -13,9 +13,9 @@ namespace Hadal.Numerics.Kernels;
 /// </remarks>
 internal static unsafe class RunningSoftmax
 {
-    public const int ChunkRows = 128;
+    public const int ChunkRows = 64;
 
-    public const int SpanRows = 16 * ChunkRows;
+    public const int SpanRows = 32 * ChunkRows;
 
     /// <summary>Spans that <paramref name="length"/> rows touch.</summary>
     public static int Spans(int length) => (int)(((long)length + SpanRows - 1) / SpanRows);
@@ -105,7 +105,10 @@ internal static unsafe class RunningSoftmax
     private static ref float Sum(float* states, int head, int valueWidth) => ref states[((long)head * StateWidth(valueWidth)) + Padded(valueWidth) + 1];
 }
 
-/// <summary>Some values of up to <see cref="RunningSoftmax.ChunkRows"/> consecutive cache rows, decoded to float32 into a panel [L, W].</summary>
+/// <summary>
+/// Some values of up to <see cref="RunningSoftmax.ChunkRows"/> consecutive cache rows as float32 [L, W]: where they lie if they lie there like that, else decoded
+/// into a panel.
+/// </summary>
 internal readonly unsafe struct CacheChunk
 {
     /// <summary>Decodes.</summary>
@@ -117,9 +120,15 @@ internal readonly unsafe struct CacheChunk
     /// <param name="panel">Memory for L rows of width rounded up to 16.</param>
     public CacheChunk(CachePages cache, int first, int count, int start, int width, float* panel)
     {
-        Rows = panel;
         Count = count;
         Width = (width + 15) / 16 * 16;
+        if (cache.TryRows(first, count, start, Width, out var rows))
+        {
+            Rows = rows;
+            return;
+        }
+
+        Rows = panel;
         for (var l = 0; l < count; l++)
             cache.Decode(first + l, start, width, panel + ((long)l * Width));
     }

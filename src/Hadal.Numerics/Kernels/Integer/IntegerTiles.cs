@@ -95,7 +95,6 @@ internal static unsafe class IntegerTiles
         for (var m = start; m < end; m += Rows)
         {
             var rows = Math.Min(Rows, end - m);
-            new Span<byte>(chains, checked((int)chainBytes)).Clear();
             for (var b = 0; b < blocks; b += panelBlocks)
             {
                 long count = Math.Min(panelBlocks, blocks - b);
@@ -103,14 +102,17 @@ internal static unsafe class IntegerTiles
                 var tile = packed;
                 for (var t = 0; t < tokens; t += IntegerPanel.MaxTokens)
                 {
+                    // The chains of a tile are cleared and brought together while they are in the first cache.
                     var width = Math.Min(IntegerPanel.MaxTokens, tokens - t);
-                    (width == IntegerPanel.MaxTokens ? full : rest)(weights, tile + ((long)b * panel.TokenBytes(width)), chains + ((long)t * Chains * Rows), &count);
+                    var chain = chains + ((long)t * Chains * Rows);
+                    if (b == 0)
+                        new Span<float>(chain, width * Chains * Rows).Clear();
+                    (width == IntegerPanel.MaxTokens ? full : rest)(weights, tile + ((long)b * panel.TokenBytes(width)), chain, &count);
+                    if (b + panelBlocks >= blocks)
+                        Store(chain, width, y + ((long)t * weight.Rows) + m, weight.Rows, rows);
                     tile += (long)blocks * panel.TokenBytes(width);
                 }
             }
-
-            for (var t = 0; t < tokens; t += IntegerPanel.MaxTokens)
-                Store(chains + ((long)t * Chains * Rows), Math.Min(IntegerPanel.MaxTokens, tokens - t), y + ((long)t * weight.Rows) + m, weight.Rows, rows);
         }
     }
 

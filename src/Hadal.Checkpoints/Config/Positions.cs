@@ -1,10 +1,9 @@
-using Hadal.Checkpoints.Config;
 using Hadal.Numerics.Kernels;
 
-namespace Hadal.Inference.Model;
+namespace Hadal.Checkpoints.Config;
 
 /// <summary>Rotary embedding and softmax scale as a configuration asks for them.</summary>
-internal static class Positions
+public static class Positions
 {
     /// <summary>The rotary embedding of a model.</summary>
     public static RotaryEmbedding Rotary(ModelConfig config)

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Hadal.Inference.Constraints;
 using Hadal.Inference.Engine;
 using Hadal.Inference.Model;
 using Hadal.Server.Answers;
@@ -66,6 +67,7 @@ internal sealed partial class ErrorAnswers(ILogger<ErrorAnswers> logger)
         ContextOverflowException overflow => new(
             $"This model's maximum context length is {overflow.Available} tokens. However, your request needs {overflow.Required} tokens. Please reduce the length of the messages or the completion.",
             "messages", "context_length_exceeded"),
+        ConstraintException wrong => new($"The form asked for cannot be followed: {wrong.Message}.", null, "invalid_json_schema"),
         BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } => new("The body is larger than this server accepts.", null, "request_too_large", StatusCodes.Status413PayloadTooLarge),
         BadHttpRequestException bad => new($"The request is not valid HTTP: {bad.Message}", null, null, bad.StatusCode),
         InsufficientMemoryException => new("There is not enough memory to load this model now.", "model", "insufficient_memory", StatusCodes.Status503ServiceUnavailable, "server_error") { RetryAfter = QueueRetrySeconds },

@@ -144,5 +144,5 @@ public sealed class DotNetClientTests(RandomModelFolder folder)
         Cloudy,
     }
 
-    private sealed record Forecast(Sky Sky, int Degrees);
+    private sealed record Forecast(Sky Sky, long Degrees);
 }

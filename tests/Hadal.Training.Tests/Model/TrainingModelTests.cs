@@ -62,8 +62,8 @@ public sealed class TrainingModelTests
         var batch = Toys.Batch(config, 2, 32, seed: 7);
         var start = model.Evaluate(batch);
         Assert.InRange(start.Main, 0.8 * Math.Log(config.VocabSize), 1.3 * Math.Log(config.VocabSize));
-        for (var step = 1; step <= 150; step++)
-            Step(model, batch, step, rate: 1e-2);
+        for (var step = 1; step <= 300; step++)
+            Step(model, batch, step, rate: step <= 200 ? 1e-2 : 2e-3);
         var end = model.Evaluate(batch);
         Assert.True(end.Main < 0.05, $"main loss {end.Main}");
         Assert.True(end.Mtp[0] < 0.3, $"MTP loss {end.Mtp[0]}");

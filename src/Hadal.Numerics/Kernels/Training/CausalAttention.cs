@@ -123,7 +123,7 @@ public static unsafe class CausalAttention
         var k = first;
         for (; k <= end - 16; k += 16)
         {
-            var p = Vector512.Exp((Vector512.Load(scores + k) * factor) - shift);
+            var p = FastExp.Exp((Vector512.Load(scores + k) * factor) - shift);
             p.Store(scores + k);
             sum += p;
         }
@@ -132,7 +132,7 @@ public static unsafe class CausalAttention
         {
             // Lanes beyond the end become zero, whatever was there: the row is padded, so they may be read and written.
             var lanes = Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(end - k)).AsSingle();
-            var p = Vector512.Exp((Vector512.Load(scores + k) * factor) - shift) & lanes;
+            var p = FastExp.Exp((Vector512.Load(scores + k) * factor) - shift) & lanes;
             p.Store(scores + k);
             sum += p;
             k += 16;

@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using System.Runtime.Intrinsics;
 using Hadal.Numerics.Formats;
 using Hadal.Numerics.Threading;
 
@@ -27,6 +28,25 @@ public static unsafe class CrossEntropy
             threads.Run(logits.Rows, 4, new Job(logits, t, l, gradient, scale));
     }
 
+    // x = exp(x - max); the sum.
+    private static float ExpInPlace(Span<float> x, float max)
+    {
+        var shift = Vector512.Create(max);
+        Vector512<float> sum = default;
+        var k = 0;
+        for (; k <= x.Length - 16; k += 16)
+        {
+            var e = FastExp.Exp(Vector512.Create<float>(x.Slice(k, 16)) - shift);
+            e.CopyTo(x[k..]);
+            sum += e;
+        }
+
+        var tail = 0f;
+        for (; k < x.Length; k++)
+            tail += x[k] = MathF.Exp(x[k] - max);
+        return DotProduct.Sum(sum, default, default, default) + tail;
+    }
+
     private readonly struct Job(MatrixView logits, int* targets, float* losses, MatrixView gradient, float scale) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
@@ -44,7 +64,7 @@ public static unsafe class CrossEntropy
                 {
                     var own = row[target];
                     var max = TensorPrimitives.Max<float>(row);
-                    var sum = Softmax.ExpInPlace(row);
+                    var sum = ExpInPlace(row, max);
                     losses[t] = (float)(Math.Log(sum) + max - own);
                     if (gradient.IsEmpty)
                         continue;

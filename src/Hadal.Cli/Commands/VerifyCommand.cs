@@ -44,7 +44,7 @@ internal static class VerifyCommand
         {
             if (result.GetValue(training))
             {
-                var compared = Training(terminal, model.Path(result), cancellation);
+                var compared = Training(terminal, model.Path(result, terminal), cancellation);
                 return Task.FromResult(Report(terminal, compared, result.GetValue(json), result.GetValue(failures)));
             }
 

@@ -12,11 +12,9 @@ public sealed class DependencyTests
         ["Hadal.Checkpoints"] = ["Hadal.Numerics"],
         ["Hadal.Inference"] = ["Hadal.Checkpoints", "Hadal.Numerics"],
         ["Hadal.Training"] = ["Hadal.Checkpoints", "Hadal.Numerics"],
-        ["Hadal.Cli"] = ["Hadal.Inference", "Hadal.Training", "Hadal.Checkpoints", "Hadal.Numerics"],
         ["Hadal.Server"] = ["Hadal.Inference"],
-        ["Hadal.Cli"] = ["Hadal.Server", "Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
         ["Hadal.Evaluation"] = ["Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
-        ["Hadal.Cli"] = ["Hadal.Evaluation", "Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
+        ["Hadal.Cli"] = ["Hadal.Server", "Hadal.Evaluation", "Hadal.Training", "Hadal.Inference", "Hadal.Checkpoints", "Hadal.Numerics"],
     };
 
     [Fact]

@@ -57,7 +57,6 @@ public sealed partial class PageTests : IDisposable
     public void EveryOptionThatAPageNamesExists()
     {
         var known = Below(root).SelectMany(c => c.Options).Select(o => o.Name).ToHashSet();
-        var known = root.Subcommands.Concat(root.Subcommands.SelectMany(c => c.Subcommands)).SelectMany(c => c.Options).Concat(root.Options).Select(o => o.Name).ToHashSet();
         var wrong =
             from page in Repository.Pages
             from Match option in NamedOption().Matches(Repository.Read(page))

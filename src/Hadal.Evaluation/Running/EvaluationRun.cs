@@ -53,7 +53,7 @@ public sealed class EvaluationRun(IEvaluationModel model, RunOptions options, IR
 
         if (ready.Count == 0 && !named)
             throw new FileNotFoundException($"{options.Data}: no task has its data here");
-        await model.CheckAsync(ready.Exists(r => r.Content.Questions[0] is not OpenQuestion), cancellation);
+        await model.CheckAsync(ready.Exists(r => r.Content.Questions.Any(q => q is not OpenQuestion)), cancellation);
         var store = new ResultStore(options.Output, model.Identity);
         var results = new List<TaskResult>();
         foreach (var (task, content, data) in ready)
@@ -125,13 +125,13 @@ public sealed class EvaluationRun(IEvaluationModel model, RunOptions options, IR
     private Setting Describe(EvaluationTask task, TaskContent content, TaskData data)
     {
         var score = content.Questions[0] is ChoiceQuestion && options.Normalization is { } normalization ? ChoiceScore.Metric(normalization) : task.Info.ScoreIn(options.Style);
-        var decoding = content.Questions[0] switch
+        var decoding = string.Join("; ", content.Questions.DistinctBy(q => q.GetType()).Select(q => q switch
         {
             ChoiceQuestion => "log-likelihood of options",
             OpenQuestion when task.Info.RunsPrograms && options.Samples > 1 => string.Create(CultureInfo.InvariantCulture, $"{options.Samples} samples at temperature {options.Temperature}, top-p 0.95"),
             OpenQuestion => "greedy",
             _ => "log-likelihood of texts",
-        };
+        }));
         return new Setting
         {
             Task = task.Info.Name, Version = task.Info.Version, Style = options.Style, Shots = task.Info.ShotsIn(new TaskOptions(options.Style, options.Shots)), ShotSource = content.ShotSource,

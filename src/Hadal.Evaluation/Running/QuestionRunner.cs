@@ -13,13 +13,24 @@ namespace Hadal.Evaluation.Running;
 /// <param name="options">Samples and temperature.</param>
 internal sealed class QuestionRunner(IEvaluationModel model, PythonSandbox? sandbox, RunOptions options)
 {
-    /// <summary>The results of questions of one kind, in their order.</summary>
-    public Task<IReadOnlyList<ItemResult>> RunAsync(IReadOnlyList<Question> questions, CancellationToken cancellation) => questions[0] switch
+    /// <summary>The results of questions, in their order; a task may have questions of several kinds.</summary>
+    public async Task<IReadOnlyList<ItemResult>> RunAsync(IReadOnlyList<Question> questions, CancellationToken cancellation)
     {
-        ChoiceQuestion => ChooseAsync([.. questions.Cast<ChoiceQuestion>()], cancellation),
-        OpenQuestion => WriteAsync([.. questions.Cast<OpenQuestion>()], cancellation),
-        _ => ReadAsync([.. questions.Cast<TextQuestion>()], cancellation),
-    };
+        var results = new Dictionary<string, ItemResult>();
+        foreach (var kind in questions.GroupBy(q => q.GetType()))
+        {
+            var done = kind.First() switch
+            {
+                ChoiceQuestion => await ChooseAsync([.. kind.Cast<ChoiceQuestion>()], cancellation),
+                OpenQuestion => await WriteAsync([.. kind.Cast<OpenQuestion>()], cancellation),
+                _ => await ReadAsync([.. kind.Cast<TextQuestion>()], cancellation),
+            };
+            foreach (var result in done)
+                results.Add(result.Id, result);
+        }
+
+        return [.. questions.Select(q => results[q.Id])];
+    }
 
     private async Task<IReadOnlyList<ItemResult>> ChooseAsync(List<ChoiceQuestion> questions, CancellationToken cancellation)
     {

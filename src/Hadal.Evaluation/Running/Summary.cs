@@ -18,7 +18,7 @@ internal static class Summary
         var result = new TaskResult
         {
             Task = info.Name, Title = info.Title, MetricName = info.Metric, Metric = setting.Score, Score = 0, Questions = items.Count, Chance = info.Chance, Setting = setting, Notes = [.. notes],
-            WithoutAnswer = items[0].Outputs is null ? null : items.Count(i => i.Truncated || i.Extractions.Any(string.IsNullOrEmpty)),
+            WithoutAnswer = items.All(i => i.Outputs is null) ? null : items.Count(i => i.Truncated || i.Extractions.Any(string.IsNullOrEmpty)),
             Micro = new Dictionary<string, double>(), Macro = new Dictionary<string, double>(), Categories = new Dictionary<string, CategoryResult>(),
         };
         return info.Kind == TaskKind.LanguageModelling ? OfTexts(result, items) : OfAnswers(result, info, items);
@@ -27,7 +27,9 @@ internal static class Summary
     private static TaskResult OfAnswers(TaskResult result, TaskInfo info, IReadOnlyList<ItemResult> items)
     {
         var categories = Categories(items, result.Metric);
-        var metrics = items[0].Metrics.Keys.ToList();
+        
+        // Questions of several kinds have in common what counts.
+        var metrics = items[0].Metrics.Keys.Where(m => items.All(i => i.Metrics.ContainsKey(m))).ToList();
         var (low, high) = Statistics.Bootstrap(categories, info.Macro);
         return result with
         {

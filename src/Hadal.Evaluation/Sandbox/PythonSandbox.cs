@@ -20,7 +20,7 @@ public sealed class PythonSandbox
     private const int FirstUser = 1_900_000_000;
     private const int Users = 1_000_000;
 
-    // Arguments: mount point, folder with the program, Python's prefix, user id or "-", limits, command.
+    // The shell stays, as the first process of its namespace, until the program ends. Arguments: mount point, folder with the program, Python's prefix, user id or "-", limits, command.
     private const string Setup =
         """
         set -e
@@ -43,8 +43,9 @@ public sealed class PythonSandbox
         if [ "$user" = - ]; then set -- --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
         else set -- --reuid="$user" --regid="$user" --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all "$@"; fi
         echo ready >&2
-        chroot "$root" /usr/bin/setpriv "$@" &
-        wait $!
+        code=0
+        chroot "$root" /usr/bin/setpriv "$@" || code=$?
+        exit "$code"
         """;
 
     private readonly string python;

@@ -32,8 +32,7 @@ public sealed class HelpTests
     {
         const string Expected = """
             Description:
-              Runs DeepSeek models on the CPU: serve them, chat with them, inspect and convert their files, and prove that the 
-              numbers are right.
+              Trains, evaluates, quantises, serves and runs DeepSeek models on the CPU, and proves that the numbers are right.
 
             Usage:
               hadal [command] [options]
@@ -66,6 +65,8 @@ public sealed class HelpTests
               train             Train a model as a recipe says, into a model folder. An interrupted run goes on when the same 
                                 command is given again.
               sft               Fine-tune a model on conversations: what the assistant says is learnt, in the model's chat template.
+              eval              Evaluate a model on the benchmarks of Table 3 of the DeepSeek-V3 report: perplexity of options, 
+                                parsed generations, code run in a sandbox, bits per byte.
 
             Examples:
               hadal serve

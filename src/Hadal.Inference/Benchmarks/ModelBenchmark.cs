@@ -64,7 +64,7 @@ public sealed class ModelBenchmark
             // Warm-up: page tables, code and scratch memory; then start afresh.
             foreach (var tensor in checkpoint.Tensors.Where(static t => t.Shape.Count == 2))
                 ReadBandwidth.Touch(checkpoint.Matrix(tensor.Name, (int)tensor.Shape[0], (int)tensor.Shape[1]), threads);
-            Prefill(caches[0], RandomTokens(random, Math.Min(32, plan.PromptTokens)), context);
+            Prefill(caches[0], RandomTokens(random, Math.Min(PrefillChunk, plan.PromptTokens)), context);
             Step(caches, new int[plan.Batch], context);
             foreach (var cache in caches)
                 cache.Truncate(0);

@@ -55,7 +55,7 @@ public readonly unsafe partial struct IQ4_NL : IIntegerFormat<IQ4_NL>
     static IntegerPanel IIntegerFormat<IQ4_NL>.Panel => new(32, 0, 128, HasMinimum: false);
 
     /// <inheritdoc/>
-    public static void UnpackScales(byte* block, short* scales, short* minima)
+    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
     {
     }
 }

@@ -48,7 +48,7 @@ public readonly unsafe partial struct Q4_0 : IIntegerFormat<Q4_0>
     static IntegerPanel IIntegerFormat<Q4_0>.Panel => new(32, 0, Zero, HasMinimum: false);
 
     /// <inheritdoc/>
-    public static void UnpackScales(byte* block, short* scales, short* minima)
+    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
     {
     }
 }

@@ -49,7 +49,7 @@ public readonly unsafe partial struct Q4_1 : IIntegerFormat<Q4_1>
     static IntegerPanel IIntegerFormat<Q4_1>.Panel => new(32, 0, 0, HasMinimum: true);
 
     /// <inheritdoc/>
-    public static void UnpackScales(byte* block, short* scales, short* minima)
+    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
     {
     }
 }

@@ -76,9 +76,5 @@ public readonly unsafe partial struct Q4_K : IIntegerFormat<Q4_K>
     static IntegerPanel IIntegerFormat<Q4_K>.Panel => new(256, 8, 0, HasMinimum: true);
 
     /// <inheritdoc/>
-    public static void UnpackScales(byte* block, short* scales, short* minima)
-    {
-        SixBitPairs.Scales(block + Pairs).Store(scales);
-        SixBitPairs.Minima(block + Pairs).Store(minima);
-    }
+    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima) => SixBitPairs.PackColumns(block, rowBytes, count, scales, minima);
 }

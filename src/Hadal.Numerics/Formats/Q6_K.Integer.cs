@@ -115,10 +115,15 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
     static IntegerPanel IIntegerFormat<Q6_K>.Panel => new(256, 16, Zero, HasMinimum: false);
 
     /// <inheritdoc/>
-    public static void UnpackScales(byte* block, short* scales, short* minima)
+    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
     {
-        var (low, high) = Vector128.Widen(Vector128.Load((sbyte*)block + Scales));
-        low.Store(scales);
-        high.Store(scales + 8);
+        var rows = stackalloc byte[ScaleColumns.Rows * ScaleColumns.RowBytes];
+        ScaleColumns.Gather(block + Scales, rowBytes, count, rows);
+        for (var q = 0; q < 4; q++)
+        {
+            var fours = ScaleColumns.DoubleWords(rows, q);
+            for (var b = 0; b < 4; b++)
+                ((fours << (24 - (8 * b))) >> 24).Store(scales + (((4 * q) + b) * IntegerPanel.Rows));
+        }
     }
 }

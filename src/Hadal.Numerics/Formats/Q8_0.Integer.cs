@@ -40,7 +40,7 @@ public readonly unsafe partial struct Q8_0 : IIntegerFormat<Q8_0>
     static IntegerPanel IIntegerFormat<Q8_0>.Panel => new(32, 0, 128, HasMinimum: false);
 
     /// <inheritdoc/>
-    public static void UnpackScales(byte* block, short* scales, short* minima)
+    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
     {
     }
 }

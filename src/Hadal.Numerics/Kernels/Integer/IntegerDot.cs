@@ -81,6 +81,14 @@ internal static unsafe class IntegerDot
         return (magnitude.AsInt32() | ((bits & Vector128.Create(0x8000)) << 16)).AsSingle();
     }
 
+    /// <inheritdoc cref="HalfToSingle(Vector128{int})"/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> HalfToSingle(Vector512<int> bits)
+    {
+        var magnitude = ((bits & Vector512.Create(0x7FFF)) << 13).AsSingle() * Vector512.Create(5.192296858534828e33f);
+        return (magnitude.AsInt32() | ((bits & Vector512.Create(0x8000)) << 16)).AsSingle();
+    }
+
     /// <summary>(c0 + c2) + (c1 + c3).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector128<float> chains) => (chains[0] + chains[2]) + (chains[1] + chains[3]);

@@ -135,28 +135,27 @@ internal static unsafe class IntegerTiles
         where TFormat : struct, IIntegerFormat<TFormat>
     {
         var panel = TFormat.Panel;
-        var bits = stackalloc int[2 * Rows];
-        var scales = stackalloc short[2 * HalfRows];
-        for (var r = 0; r < count; r++, block += rowBytes)
+        for (var half = 0; half < count; half += HalfRows)
         {
-            bits[r] = TFormat.ScaleBits(block);
-            if (panel.HasMinimum)
-                bits[Rows + r] = TFormat.MinimumBits(block);
-            if (panel.Scales == 0)
-                continue;
-            TFormat.UnpackScales(block, scales, scales + HalfRows);
-            for (var s = 0; s < panel.Scales; s++)
-                ((int*)(target + panel.WeightScales))[(s * Rows) + r] = scales[s];
-            for (var pair = 0; panel.HasMinimum && pair < panel.Scales / 2; pair++)
-                ((int*)(target + panel.WeightMinima))[(pair * Rows) + r] = ((int*)(scales + HalfRows))[pair];
+            var rows = block + (half * rowBytes);
+            TFormat.PackScales(rows, rowBytes, Math.Min(HalfRows, count - half), (int*)(target + panel.WeightScales) + half, (int*)(target + panel.WeightMinima) + half);
         }
 
-        for (var r = 0; r < count; r += 4)
-        {
-            IntegerDot.HalfToSingle(Vector128.Load(bits + r)).Store((float*)(target + panel.WeightSuperScale) + r);
-            if (panel.HasMinimum)
-                IntegerDot.HalfToSingle(Vector128.Load(bits + Rows + r)).Store((float*)(target + panel.WeightSuperMinimum) + r);
-        }
+        var bits = stackalloc int[Rows];
+        for (var r = 0; r < count; r++)
+            bits[r] = TFormat.ScaleBits(block + (r * rowBytes));
+        ToSingle(bits, (float*)(target + panel.WeightSuperScale), count);
+        if (!panel.HasMinimum)
+            return;
+        for (var r = 0; r < count; r++)
+            bits[r] = TFormat.MinimumBits(block + (r * rowBytes));
+        ToSingle(bits, (float*)(target + panel.WeightSuperMinimum), count);
+    }
+
+    private static void ToSingle(int* bits, float* target, int count)
+    {
+        for (var r = 0; r < count; r += HalfRows)
+            IntegerDot.HalfToSingle(Vector512.Load(bits + r)).Store(target + r);
     }
 
     // (c0 + c2) + (c1 + c3) of a tile, [4][N][32] to [N] rows of y.

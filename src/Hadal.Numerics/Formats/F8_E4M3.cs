@@ -16,7 +16,7 @@ public readonly struct F8_E4M3 : IWeightFormat<F8_E4M3>, IWeightEncoder<F8_E4M3>
     /// <summary>The largest finite value.</summary>
     public const float MaxValue = 448;
 
-    /// <summary>What <see cref="LoadUnits16"/> leaves out: its results times 2^120 are the values.</summary>
+    /// <summary>What <see cref="Units"/> leaves out: its results times 2^120 are the values.</summary>
     internal const int UnitExponent = 120;
 
     private const int NaNCode = 0x7F;
@@ -69,10 +69,10 @@ public readonly struct F8_E4M3 : IWeightFormat<F8_E4M3>, IWeightEncoder<F8_E4M3>
         return (byte)(sign | code);
     }
 
-    /// <summary>Sixteen values from 16 bytes, 2^-<see cref="UnitExponent"/> times too small; no code may be NaN.</summary>
+    /// <summary>The values of the codes in the highest bytes of sixteen lanes, 2^-<see cref="UnitExponent"/> times too small; no code may be NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static unsafe Vector512<float> LoadUnits16(byte* codes) =>
-        ((Lanes.Widen512(Vector128.Load((sbyte*)codes)) << FieldsShift) & Vector512.Create(FieldsMask)).AsSingle();
+    internal static Vector512<float> Units(Vector512<int> codes) =>
+        ((codes >> (24 - FieldsShift)) & Vector512.Create(FieldsMask)).AsSingle();
 
     /// <inheritdoc/>
     public static void DecodeReference(ReadOnlySpan<byte> blocks, Span<float> values)

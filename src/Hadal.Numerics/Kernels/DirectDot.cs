@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using Hadal.Numerics.Formats;
+using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Kernels;
 
@@ -11,10 +12,11 @@ namespace Hadal.Numerics.Kernels;
 /// </summary>
 internal static unsafe class DirectDot
 {
-    private const int PrefetchBytes = 4096;
+    private const int PrefetchBytes = 8192;
 
-    // Exact: a power of two, so the product with a scale and then with a code rounds once, as scale times value does.
-    private static readonly float Unit = MathF.ScaleB(1, F8_E4M3.UnitExponent);
+    // 2^F8_E4M3.UnitExponent. Exact: a power of two, so the product with a scale and then with a code rounds once, as scale times value does. A constant: a
+    // static field would be checked for in the loop, and the sums kept in memory around the check.
+    private const float Unit = 1.329227995784916e36f;
 
     /// <summary>y[m] = W[m] . x for rows [start, end).</summary>
     /// <param name="weight">W [M, K], K a multiple of 64.</param>
@@ -22,8 +24,10 @@ internal static unsafe class DirectDot
     /// <param name="end">One past the last row.</param>
     /// <param name="x">[K].</param>
     /// <param name="y">[M].</param>
+    /// <param name="threads">The pool whose job is running.</param>
+    /// <param name="worker">The worker number passed to the job.</param>
     /// <returns>Whether the format is one of these.</returns>
-    public static bool TryRows(WeightMatrix weight, int start, int end, float* x, float* y)
+    public static bool TryRows(WeightMatrix weight, int start, int end, float* x, float* y, KernelThreads threads, int worker)
     {
         switch (weight.Format)
         {
@@ -34,7 +38,7 @@ internal static unsafe class DirectDot
                 Rows<BF16Loader>(weight, start, end, x, y);
                 return true;
             case WeightFormat.F8_E4M3 when ScalesFold(weight, start, end):
-                ScaledRows(weight, start, end, x, y);
+                ScaledRows(weight, start, end, x, y, (float*)threads.Scratch(worker, (long)weight.Cols * sizeof(float)));
                 return true;
             default:
                 return false;
@@ -65,38 +69,71 @@ internal static unsafe class DirectDot
     // The exponent that decoding leaves out goes into the scale, which has to have room for it; scales of real models are far below.
     private static bool ScalesFold(WeightMatrix weight, int start, int end)
     {
-        for (var m = start; m < end; m++)
+        for (var m = start; m < end; m += WeightMatrix.ScaleBlock)
         {
-            foreach (var scale in weight.RowScales(m))
+            if (!Fold(weight.RowScales(m)))
+                return false;
+        }
+
+        // The last row may lie in a block that the steps passed over.
+        return Fold(weight.RowScales(end - 1));
+
+        static bool Fold(ReadOnlySpan<float> scales)
+        {
+            foreach (var scale in scales)
             {
                 if (!(scale < 256))
                     return false;
             }
-        }
 
-        return true;
+            return true;
+        }
     }
 
-    private static void ScaledRows(WeightMatrix weight, int start, int end, float* x, float* y)
+    // Codes are taken apart as they lie in 32-bit lanes, each byte by shifts: running sum j holds in lane l what element 4l + j of each 64 adds up to. The
+    // activations are laid out like that beforehand, and the sums are added in the order of DotProduct.Sum.
+    private static void ScaledRows(WeightMatrix weight, int start, int end, float* x, float* y, float* work)
     {
+        for (var k = 0; k < weight.Cols; k += DotProduct.Lanes)
+        {
+            for (var l = 0; l < 16; l++)
+            {
+                for (var j = 0; j < 4; j++)
+                    work[k + (16 * j) + l] = x[k + (4 * l) + j];
+            }
+        }
+
         for (var m = start; m < end; m++)
         {
             var w = weight.Data + (m * weight.RowBytes);
-            var scales = weight.RowScales(m);
-            Vector512<float> a = default, b = default, c = default, d = default;
-            for (var k = 0; k < weight.Cols; k += DotProduct.Lanes)
-            {
-                Prefetch(w, DotProduct.Lanes);
-                var scale = Vector512.Create(scales[k / WeightMatrix.ScaleBlock] * Unit);
-                a = Vector512.FusedMultiplyAdd(F8_E4M3.LoadUnits16(w) * scale, Vector512.Load(x + k), a);
-                b = Vector512.FusedMultiplyAdd(F8_E4M3.LoadUnits16(w + 16) * scale, Vector512.Load(x + k + 16), b);
-                c = Vector512.FusedMultiplyAdd(F8_E4M3.LoadUnits16(w + 32) * scale, Vector512.Load(x + k + 32), c);
-                d = Vector512.FusedMultiplyAdd(F8_E4M3.LoadUnits16(w + 48) * scale, Vector512.Load(x + k + 48), d);
-                w += DotProduct.Lanes;
-            }
-
-            y[m] = DotProduct.Sum(a, b, c, d);
+            y[m] = ScaledRow(w, (float*)Unsafe.AsPointer(ref Unsafe.AsRef(in weight.RowScales(m)[0])), work, weight.Cols);
         }
+    }
+
+    private static float ScaledRow(byte* w, float* scales, float* x, int cols)
+    {
+        Vector512<float> a = default, b = default, c = default, d = default;
+        for (var k = 0; k < cols; k += DotProduct.Lanes, w += DotProduct.Lanes)
+        {
+            Prefetch(w, DotProduct.Lanes);
+            var scale = Vector512.Create(scales[k / WeightMatrix.ScaleBlock] * Unit);
+            var codes = Vector512.Load((int*)w);
+            a = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes << 24) * scale, Vector512.Load(x + k), a);
+            b = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes << 16) * scale, Vector512.Load(x + k + 16), b);
+            c = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes << 8) * scale, Vector512.Load(x + k + 32), c);
+            d = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes) * scale, Vector512.Load(x + k + 48), d);
+        }
+
+        return (Sixteen(a) + Sixteen(c)) + (Sixteen(b) + Sixteen(d));
+    }
+
+    // Elements 16 apart first, then 8, then 4.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Sixteen(Vector512<float> v)
+    {
+        var (lower, upper) = (v.GetLower(), v.GetUpper());
+        var s = (lower.GetLower() + lower.GetUpper()) + (upper.GetLower() + upper.GetUpper());
+        return (s[0] + s[2]) + (s[1] + s[3]);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -111,7 +111,7 @@ public static unsafe class MatMul
 
     private static void Rows(WeightMatrix weight, int start, int end, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker)
     {
-        if (tokens == 1 && weight.Cols % DotProduct.Lanes == 0 && DirectDot.TryRows(weight, start, end, x, y))
+        if (tokens == 1 && weight.Cols % DotProduct.Lanes == 0 && DirectDot.TryRows(weight, start, end, x, y, threads, worker))
             return;
         PanelRows(weight, start, end, x, xStride, y, yStride, tokens, threads, worker);
     }

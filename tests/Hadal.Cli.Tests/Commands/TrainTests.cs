@@ -64,10 +64,12 @@ public sealed class TrainTests : IDisposable
         Assert.Contains("none.jsonc", (await CommandLineRun.Hadal("train", "--recipe", In("none.jsonc"))).AssertFailed(ExitCode.Failed));
     }
 
-    [Fact]
-    public async Task CtrlCWritesACheckpointAndSaysHowToGoOn()
+    [Theory]
+    [InlineData("INT")]
+    [InlineData("TERM")]
+    public async Task CtrlCAndSigtermWriteACheckpointAndSayHowToGoOn(string signal)
     {
-        var (error, code) = await Process(TimeSpan.FromSeconds(60), process => File.Exists(In("run/metrics.jsonl")) && File.ReadAllLines(In("run/metrics.jsonl")).Length >= 3 ? "INT" : null, "--set", "schedule.tokens=1e8");
+        var (error, code) = await Process(TimeSpan.FromSeconds(60), process => File.Exists(In("run/metrics.jsonl")) && File.ReadAllLines(In("run/metrics.jsonl")).Length >= 3 ? signal : null, "--set", "schedule.tokens=1e8");
         Assert.Equal(ExitCode.Interrupted, code);
         Assert.Matches(@"interrupted after step \d+; its checkpoint is .*step-\d{8}", error);
         Assert.Contains("the same command goes on from there", error);

@@ -104,6 +104,13 @@ public sealed class TrainTests : IDisposable
         Assert.InRange((double)report["validation_loss"]!, 0, 0.5);
         var chat = (await CommandLineRun.WithInput("Count 1\n", "chat", "--model", In("sft/model"), "--max-new-tokens", "8", "--temperature", "0")).AssertSucceeded();
         Assert.Contains("1 and so on", chat.Out);
+
+        // With text beside it: the same, and the text is read too.
+        var texts = In("texts.txt");
+        await File.WriteAllTextAsync(texts, string.Concat(Enumerable.Repeat("The deep sea is dark. ", 200)), TestContext.Current.CancellationToken);
+        (await CommandLineRun.Hadal("shards", "--input", texts, "--tokenizer", In("base/model"), "--output", In("shards"))).AssertSucceeded();
+        report = JsonNode.Parse((await CommandLineRun.Hadal([.. sft[..^1], In("mixed"), "--text", In("shards"), "--text-share", "0.25", "--json"])).AssertSucceeded().Out)!;
+        Assert.InRange((double)report["validation_loss"]!, 0, 0.5);
         Assert.Contains("chats.jsonl: line 1: expected JSON", await BadData(sft, data));
     }
 

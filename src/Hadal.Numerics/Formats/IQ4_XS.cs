@@ -7,7 +7,7 @@ namespace Hadal.Numerics.Formats;
 /// Super-blocks of 256 = 8 blocks of 32: an F16 scale d, two bytes with the upper 2 bits of each block's scale, four bytes with their lower 4,
 /// then for each block 16 bytes as in <see cref="IQ4_NL"/>; value = d * (s - 32) * Table[q]. Source: ggml, block_iq4_xs.
 /// </summary>
-public readonly struct IQ4_XS : IWeightFormat<IQ4_XS>
+public readonly partial struct IQ4_XS : IWeightFormat<IQ4_XS>
 {
     private const int ScalesHigh = 2;
     private const int ScalesLow = 4;
@@ -57,10 +57,12 @@ public readonly struct IQ4_XS : IWeightFormat<IQ4_XS>
         }
     }
 
-    private static float BlockScale(ReadOnlySpan<byte> block, int j)
+    private static float BlockScale(ReadOnlySpan<byte> block, int j) => Lanes.Half(block) * IntegerScale(block, j);
+
+    private static int IntegerScale(ReadOnlySpan<byte> block, int j)
     {
         var low = (block[ScalesLow + j / 2] >> (4 * (j % 2))) & 0x0F;
         var high = (BinaryPrimitives.ReadUInt16LittleEndian(block[ScalesHigh..]) >> (2 * j)) & 3;
-        return Lanes.Half(block) * ((low | (high << 4)) - 32);
+        return (low | (high << 4)) - 32;
     }
 }

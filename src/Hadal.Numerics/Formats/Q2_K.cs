@@ -7,7 +7,7 @@ namespace Hadal.Numerics.Formats;
 /// F16 d and dmin; value = d * s * q - dmin * m. Each half of 128 values is four rows of 32; row r is bits 2r and 2r+1 of the half's 32 bytes.
 /// Source: ggml, block_q2_K.
 /// </summary>
-public readonly struct Q2_K : IWeightFormat<Q2_K>
+public readonly partial struct Q2_K : IWeightFormat<Q2_K>
 {
     private const int Codes = 16;
     private const int SuperScale = 80;

@@ -8,7 +8,7 @@ namespace Hadal.Numerics.Formats;
 /// lower bits in 32 bytes, row r of the half in bits 2r and 2r+1. Scale j has its lower 4 bits in nibble j/8 of byte j%8 of the twelve and its upper 2
 /// in bits 2(j/4) and up of byte 8 + j%4. Source: ggml, block_q3_K.
 /// </summary>
-public readonly struct Q3_K : IWeightFormat<Q3_K>
+public readonly partial struct Q3_K : IWeightFormat<Q3_K>
 {
     private const int Codes = 32;
     private const int Scales = 96;

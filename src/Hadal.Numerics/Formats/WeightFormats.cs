@@ -92,10 +92,13 @@ public static class WeightFormats
             case WeightFormat.Q4_1: action.Invoke<Q4_1>(); return true;
             case WeightFormat.Q5_0: action.Invoke<Q5_0>(); return true;
             case WeightFormat.Q5_1: action.Invoke<Q5_1>(); return true;
+            case WeightFormat.Q2_K: action.Invoke<Q2_K>(); return true;
+            case WeightFormat.Q3_K: action.Invoke<Q3_K>(); return true;
             case WeightFormat.Q4_K: action.Invoke<Q4_K>(); return true;
             case WeightFormat.Q5_K: action.Invoke<Q5_K>(); return true;
             case WeightFormat.Q6_K: action.Invoke<Q6_K>(); return true;
             case WeightFormat.IQ4_NL: action.Invoke<IQ4_NL>(); return true;
+            case WeightFormat.IQ4_XS: action.Invoke<IQ4_XS>(); return true;
             default: return false;
         }
     }

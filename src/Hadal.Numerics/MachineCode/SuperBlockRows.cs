@@ -64,8 +64,25 @@ internal abstract class SuperBlockRows : RowAssembly
     /// <summary>zmm12 = 64 unsigned codes in their natural order.</summary>
     protected abstract void Unpack(int block, int chunk);
 
-    /// <summary>zmm13 = the integer scale of each pair of codes.</summary>
+    /// <summary>zmm13 = the integer scale of each pair of codes, as <see cref="Multiply"/> wants it.</summary>
     protected abstract void Scale(int block, int chunk);
+
+    /// <summary>
+    /// Adds 64 codes times a token's activations, times their scales, to its sums: pairs in 16 bits first, which holds them for codes up to 128.
+    /// </summary>
+    /// <param name="token">Whose activations.</param>
+    /// <param name="at">Where the activations begin, from those of the group.</param>
+    /// <param name="sums">Register of the sums.</param>
+    /// <param name="first">Whether these are the first, so that the sums are set.</param>
+    protected virtual void Multiply(int token, int at, int sums, bool first)
+    {
+        var product = Zmm(Temporary + (token % 2));
+        C.vpmaddubsw(product, Zmm(Codes), At(r8, token, at));
+        if (first)
+            C.vpmaddwd(Zmm(sums), product, Zmm(Scales));
+        else
+            C.vpdpwssd(Zmm(sums), product, Zmm(Scales));
+    }
 
     /// <summary>Takes the zero point off a block's sums.</summary>
     protected virtual void TakeOffZero(int block, int token, int sums)
@@ -92,14 +109,7 @@ internal abstract class SuperBlockRows : RowAssembly
             Unpack(block, chunk);
             Scale(block, chunk);
             for (var t = 0; t < Tokens; t++)
-            {
-                var sums = Zmm((block % 2 * Tokens) + t);
-                C.vpmaddubsw(Zmm(Temporary + (t % 2)), Zmm(Codes), At(r8, t, (block * 256) + (chunk * 64)));
-                if (chunk == 0)
-                    C.vpmaddwd(sums, Zmm(Temporary + (t % 2)), Zmm(Scales));
-                else
-                    C.vpdpwssd(sums, Zmm(Temporary + (t % 2)), Zmm(Scales));
-            }
+                Multiply(t, (block * 256) + (chunk * 64), (block % 2 * Tokens) + t, first: chunk == 0);
         }
 
         for (var t = 0; t < Tokens; t++)

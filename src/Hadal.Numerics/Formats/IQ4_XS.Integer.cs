@@ -1,0 +1,70 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using Hadal.Numerics.Kernels.Integer;
+
+namespace Hadal.Numerics.Formats;
+
+/// <content>Products with integer activations.</content>
+public readonly unsafe partial struct IQ4_XS : IIntegerFormat<IQ4_XS>
+{
+    // Brings the table's values into the range of unsigned bytes.
+    private const int Zero = 128;
+    private const int SubBlocks = 8;
+
+    /// <inheritdoc/>
+    public static bool HasMinimum => false;
+
+    /// <inheritdoc/>
+    public static void Unpack(ReadOnlySpan<byte> block, Span<sbyte> codes, Span<short> scales, Span<short> minima)
+    {
+        for (var i = 0; i < BlockLength; i++)
+        {
+            var pair = block[Codes + (16 * (i / 32)) + (i % 16)];
+            codes[i] = IQ4_NL.Table[i % 32 < 16 ? pair & 0x0F : pair >> 4];
+        }
+
+        for (var i = 0; i < scales.Length; i++)
+            scales[i] = (short)IntegerScale(block, i / 2);
+        minima.Clear();
+    }
+
+    /// <inheritdoc/>
+    public static ushort ScaleBits(byte* block) => *(ushort*)block;
+
+    /// <inheritdoc/>
+    public static ushort MinimumBits(byte* block) => 0;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
+    {
+        var sum = Vector256<int>.Zero;
+        for (var j = 0; j < SubBlocks; j++)
+        {
+            var pairs = IntegerLanes.SignedPairs(IQ4_NL.LookUp(IntegerLanes.Nibbles(block + Codes + (16 * j))), Vector256.Load(codes + (32 * j)));
+            sum += IntegerLanes.Products(pairs, Vector256.Create((short)IntegerScale(new ReadOnlySpan<byte>(block, Codes), j)));
+        }
+
+        return IntegerLanes.Fold(sum);
+    }
+
+    /// <inheritdoc/>
+    public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => default;
+
+    /// <inheritdoc/>
+    static MachineCode.RowAssembly IIntegerFormat<IQ4_XS>.Rows => new RowCode();
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<IQ4_XS>.Panel => new(256, SubBlocks, Zero, HasMinimum: false);
+
+    /// <inheritdoc/>
+    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
+    {
+        for (var r = 0; r < count; r++)
+        {
+            var header = new ReadOnlySpan<byte>(block + (r * rowBytes), Codes);
+            for (var j = 0; j < SubBlocks; j++)
+                scales[(j * IntegerPanel.Rows) + r] = IntegerScale(header, j);
+        }
+    }
+}

@@ -23,6 +23,7 @@ internal sealed record Failure(string Line, string? Hint, int ExitCode)
         CommandException wrong => new(wrong.Message, wrong.Hint, wrong.ExitCode),
         ContextOverflowException or CacheFullException => Failed(exception, "shorten the prompt, ask for fewer tokens, or raise --context up to the model's own context"),
         TrainingDivergedException => Failed(exception, "a lower schedule.learning_rate, more schedule.warmup_steps or a smaller optimizer.max_gradient_norm helps; --output with another name begins anew"),
+        RecipeMismatchException => Failed(exception, "--output with another name begins a new run; the run that is there goes on with its own recipe"),
         ModelUnfitException => Failed(exception, "use tasks that generate, a server with prompt log-probabilities, or --model"),
         EndpointException => Failed(exception, "check the address, the model's name and the key; with --output the run goes on where it ended"),
         SandboxUnavailableException => Failed(exception, "code tasks need Linux, python3 and the right to make namespaces; '--tasks all' leaves them out where they cannot run"),

@@ -29,5 +29,8 @@ internal sealed class ModelCopy : IDisposable
         File.WriteAllBytes(path, bytes);
     }
 
+    /// <summary>Takes a file away.</summary>
+    public void Delete(string file) => File.Delete(Path.Combine(Folder, file));
+
     public void Dispose() => Directory.Delete(Folder, recursive: true);
 }

@@ -11,6 +11,19 @@ public static partial class ChatTemplates
     private static readonly TaggedFeatures V3 = V25 with { JoinsSystem = true };
     private static readonly TaggedFeatures R1 = new() { JoinsSystem = true, ClosesCalls = true, StripsReasoning = true, OpensThinking = true };
 
+    /// <summary>
+    /// The Jinja text that a new tokenizer of V3's kind takes along, so that other engines can chat with its models: what <c>deepseek-v3</c> writes for
+    /// messages of system, user and assistant. Calls of functions are not in it.
+    /// </summary>
+    public const string NewTokenizerJinja =
+        "{%- set system = messages | selectattr('role', 'equalto', 'system') | map(attribute='content') | join('\n\n') -%}"
+        + "{{- bos_token + system -}}"
+        + "{%- for message in messages -%}"
+        + "{%- if message['role'] == 'user' -%}{{- '<｜User｜>' + message['content'] -}}"
+        + "{%- elif message['role'] == 'assistant' -%}{{- '<｜Assistant｜>' + message['content'] + eos_token -}}{%- endif -%}"
+        + "{%- endfor -%}"
+        + "{%- if add_generation_prompt -%}{{- '<｜Assistant｜>' -}}{%- endif -%}";
+
     /// <summary>Every template that has a name. <c>deepseek-llm</c> is DeepSeek LLM's, V2's and Coder-V2's.</summary>
     public static IReadOnlyList<ChatTemplate> All { get; } =
     [
@@ -66,6 +79,8 @@ public static partial class ChatTemplates
     public static ChatTemplate? Recognise(string jinja)
     {
         ArgumentNullException.ThrowIfNull(jinja);
+        if (jinja == NewTokenizerJinja)
+            return ByName("deepseek-v3");
         var text = Insignificant().Replace(jinja, "").Replace("{%-", "{%").Replace("-%}", "%}").Replace("{{-", "{{").Replace("-}}", "}}");
         bool Has(string marker) => text.Contains(marker, StringComparison.Ordinal);
 

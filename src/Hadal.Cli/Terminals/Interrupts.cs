@@ -3,24 +3,25 @@ using System.Runtime.InteropServices;
 namespace Hadal.Cli.Terminals;
 
 /// <summary>
-/// Ctrl-C. The first one asks the work in hand to stop: the answer being written, where a command has opened a scope, or else the whole command.
-/// A second one while that is pending ends the process at once.
+/// Ctrl-C, and SIGTERM, by which service managers and <c>kill</c> ask a process to end. The first Ctrl-C asks the work in hand to stop: the answer being
+/// written, where a command has opened a scope, or else the whole command; SIGTERM always means the command. A second one ends the process at once.
 /// </summary>
 internal sealed class Interrupts : IDisposable
 {
     private readonly CancellationTokenSource command = new();
     private readonly Lock gate = new();
     private CancellationTokenSource? scope;
-    private IDisposable? registration;
+    private readonly List<IDisposable> registrations = [];
 
     /// <summary>Cancelled when the command is to stop.</summary>
     public CancellationToken Token => command.Token;
 
-    /// <summary>Listens to this process's Ctrl-C.</summary>
+    /// <summary>Listens to this process's signals.</summary>
     public static Interrupts OfProcess()
     {
         var interrupts = new Interrupts();
-        interrupts.registration = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => context.Cancel = interrupts.Interrupt());
+        interrupts.registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGINT, context => context.Cancel = interrupts.Interrupt()));
+        interrupts.registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => context.Cancel = interrupts.Terminate()));
         return interrupts;
     }
 
@@ -48,10 +49,23 @@ internal sealed class Interrupts : IDisposable
         }
     }
 
+    /// <summary>Does what SIGTERM does.</summary>
+    /// <returns>False when the process should end now.</returns>
+    public bool Terminate()
+    {
+        lock (gate)
+        {
+            if (command.IsCancellationRequested)
+                return false;
+            command.Cancel();
+            return true;
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
-        registration?.Dispose();
+        registrations.ForEach(registration => registration.Dispose());
         command.Dispose();
     }
 

@@ -18,6 +18,19 @@ public static class ModelWriter
     public static void Write(TrainingModel model, string folder, WeightFormat format, bool mtpCopies = false)
     {
         ArgumentNullException.ThrowIfNull(model);
+        var biases = model.RouterBiases.ToDictionary(bias => bias.Name, bias => bias.Values);
+        var parameters = model.Parameters.ToDictionary(parameter => parameter.Name);
+        Write(model, name => biases.TryGetValue(name, out var bias) ? bias : parameters[name].Weight, folder, format, mtpCopies);
+    }
+
+    /// <summary><see cref="Write(TrainingModel, string, WeightFormat, bool)"/> with values from elsewhere: a copy, while the model goes on changing.</summary>
+    /// <param name="model">Says what there is.</param>
+    /// <param name="values">The values of a parameter or router bias, by name.</param>
+    /// <param name="folder">An existing folder.</param>
+    /// <param name="format">BF16 or F32.</param>
+    /// <param name="mtpCopies">Whether MTP modules get their copies.</param>
+    internal static void Write(TrainingModel model, Func<string, ReadOnlySpan<float>> values, string folder, WeightFormat format, bool mtpCopies = false)
+    {
         ArgumentException.ThrowIfNullOrEmpty(folder);
         if (format is not (WeightFormat.BF16 or WeightFormat.F32))
             throw new ArgumentException($"weights as {format}; BF16 or F32 can be written", nameof(format));
@@ -29,9 +42,9 @@ public static class ModelWriter
         {
             var codes = new byte[2 * PieceValues];
             foreach (var (_, parameter) in tensors)
-                Write(writer, parameter.Weight, dtype, codes);
+                Write(writer, values(parameter.Name), dtype, codes);
             foreach (var bias in model.RouterBiases)
-                writer.Write<float>(bias.Values);
+                writer.Write(values(bias.Name));
             writer.Complete();
         }
 

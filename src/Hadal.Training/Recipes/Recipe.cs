@@ -72,6 +72,9 @@ public sealed record DataRecipe
     /// <summary>Tokens of a sequence.</summary>
     public required int SequenceLength { get; init; }
 
+    /// <summary>Where sources are conversations and text: share of sequences that are text.</summary>
+    public double TextShare { get; init; }
+
     /// <summary>Whether documents packed into one sequence do not see each other.</summary>
     public bool MaskDocuments { get; init; }
 
@@ -82,7 +85,7 @@ public sealed record DataRecipe
     public double PunctuationSplitRate { get; init; }
 }
 
-/// <summary>Text of one kind: exactly one of shards, files, stories and chats. Chats do not mix with the others.</summary>
+/// <summary>Text of one kind: exactly one of shards, files, stories and chats.</summary>
 public sealed record SourceRecipe
 {
     /// <summary>A folder that <c>hadal shards</c> wrote.</summary>

@@ -42,7 +42,8 @@ internal static class RecipeChecks
         var data = recipe.Data;
         Require(data.Sources.Count is > 0 and <= 1000, "data.sources", "1 to 1000 sources", data.Sources.Count);
         var chats = data.Sources.Count(s => s.Chats is not null);
-        Require(chats == 0 || chats == data.Sources.Count, "data.sources", "chats alone, or none", $"{chats} of {data.Sources.Count}");
+        var mixed = chats > 0 && chats < data.Sources.Count;
+        Require(mixed ? data.TextShare is > 0 and < 1 : data.TextShare == 0, "data.text_share", mixed ? "a share above 0 and below 1, with chats and text" : "nothing, without both chats and text", data.TextShare);
         for (var i = 0; i < data.Sources.Count; i++)
             Source(data.Sources[i], $"data.sources[{i}]");
         if (data.Validation is { } validation)

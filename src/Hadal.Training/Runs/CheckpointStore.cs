@@ -39,11 +39,7 @@ internal sealed class CheckpointStore : IDisposable
         foreach (var part in Parts())
             part.Exchange(copies[index++].Data, restore: false);
 
-        // The model folder is written from the weights themselves: a twelfth of the data, and nothing to copy.
-        var beside = folder.Beside(state.Step);
-        ModelWriter.Write(model, beside, WeightFormat.BF16);
-        tokenizer.Save(beside);
-        writing = Task.Run(() => Write(beside, state));
+        writing = Task.Run(() => Write(state));
     }
 
     /// <summary>Waits until what was begun is on disk.</summary>
@@ -96,8 +92,12 @@ internal sealed class CheckpointStore : IDisposable
         }
     }
 
-    private void Write(string beside, RunState state)
+    private void Write(RunState state)
     {
+        var beside = folder.Beside(state.Step);
+        var byName = copies.ToDictionary(c => c.Entry.Name, c => c.Data);
+        ModelWriter.Write(model, name => MemoryMarshal.Cast<byte, float>(byName[name]), beside, WeightFormat.BF16);
+        tokenizer.Save(beside);
         var path = RunFolder.TensorsOf(beside);
         NewFile.RequireSpace(path, copies.Sum(c => c.Entry.ByteLength));
         SafetensorsWriter.WriteAll(path, [.. copies.Select(c => (c.Entry, (ReadOnlyMemory<byte>)c.Data))]);

@@ -32,7 +32,7 @@ internal sealed class RunData : IDisposable
         var data = new RunData(OpenTokenizer(recipe, sources, folder, threads, told, cancellation));
         try
         {
-            if (sources[0].Chats is not null)
+            if (sources.Any(s => s.Chats is not null))
                 data.OpenChats(recipe, sources, validation, told);
             else
                 data.OpenText(recipe, sources, validation, told);
@@ -92,14 +92,8 @@ internal sealed class RunData : IDisposable
 
     private void OpenText(Recipe recipe, List<SourceRecipe> sources, SourceRecipe? validation, IProgress<string>? told)
     {
-        var documents = sources.Select(s => new CorpusSource(Documents(s, told), s.Weight)).ToList();
-        Tokens = documents.Sum(d => d.Documents.Tokens);
-
-        // The tokens around each document, beginning and end, go into sequences too.
-        EpochTokens = Tokens + (documents.Sum(d => d.Documents.Count) * (Tokenizer.AddBos ? 2 : 1));
-        var packing = new PackingOptions { SequenceLength = recipe.Data.SequenceLength, MaskDocuments = recipe.Data.MaskDocuments };
-        var corpus = new CorpusOptions { Seed = recipe.Seed, FimRate = recipe.Data.FimRate, PunctuationSplitRate = recipe.Data.PunctuationSplitRate };
-        Batches = new PretrainingBatches(new CorpusStream(documents, Tokenizer, corpus), packing);
+        var packing = Packing(recipe);
+        (Batches, Tokens, EpochTokens) = Text(recipe, sources, packing, told);
         if (validation is null)
             return;
         var held = Documents(validation, told);
@@ -107,18 +101,38 @@ internal sealed class RunData : IDisposable
         Validation = Cut(new PretrainingBatches(stream, packing), recipe, held.Tokens / recipe.Data.SequenceLength);
     }
 
+    // An epoch is one of the conversations; text beside them comes as often as their share asks for.
     private void OpenChats(Recipe recipe, List<SourceRecipe> sources, SourceRecipe? validation, IProgress<string>? told)
     {
         told?.Report("reading conversations");
         var template = ChatTemplates.Choose(Tokenizer);
-        var chats = ChatDocuments.Of(ChatFiles.Read(sources.SelectMany(s => s.Chats!)), template, Tokenizer);
+        var chats = ChatDocuments.Of(ChatFiles.Read(sources.Where(s => s.Chats is not null).SelectMany(s => s.Chats!)), template, Tokenizer);
         var batches = new ChatBatches(chats, Tokenizer, recipe.Data.SequenceLength, recipe.Seed);
         (Tokens, EpochTokens, Batches) = (chats.Tokens, batches.SequencesOfAnEpoch * recipe.Data.SequenceLength, batches);
+        if (recipe.Data.TextShare > 0)
+        {
+            var (text, tokens, _) = Text(recipe, [.. sources.Where(s => s.Chats is null)], Packing(recipe), told);
+            (Batches, Tokens, EpochTokens) = (new MixedBatches(batches, text, recipe.Data.TextShare), Tokens + tokens, (long)(EpochTokens / (1 - recipe.Data.TextShare)));
+        }
+
         if (validation is null)
             return;
         var held = new ChatBatches(ChatDocuments.Of(ChatFiles.Read(validation.Chats!), template, Tokenizer), Tokenizer, recipe.Data.SequenceLength, seed: 0, shuffle: false);
         Validation = Cut(held, recipe, held.SequencesOfAnEpoch);
     }
+
+    private (PretrainingBatches Batches, long Tokens, long EpochTokens) Text(Recipe recipe, List<SourceRecipe> sources, PackingOptions packing, IProgress<string>? told)
+    {
+        var documents = sources.Select(s => new CorpusSource(Documents(s, told), s.Weight)).ToList();
+        var tokens = documents.Sum(d => d.Documents.Tokens);
+        var corpus = new CorpusOptions { Seed = recipe.Seed, FimRate = recipe.Data.FimRate, PunctuationSplitRate = recipe.Data.PunctuationSplitRate };
+
+        // The tokens around each document, beginning and end, go into sequences too.
+        var around = documents.Sum(d => d.Documents.Count) * (Tokenizer.AddBos ? 2 : 1);
+        return (new PretrainingBatches(new CorpusStream(documents, Tokenizer, corpus), packing), tokens, tokens + around);
+    }
+
+    private static PackingOptions Packing(Recipe recipe) => new() { SequenceLength = recipe.Data.SequenceLength, MaskDocuments = recipe.Data.MaskDocuments };
 
     private IDocuments Documents(SourceRecipe source, IProgress<string>? told)
     {

@@ -88,3 +88,13 @@ public sealed class TrainingDivergedException : Exception
     {
     }
 }
+
+/// <summary>The folder of a run belongs to another recipe.</summary>
+public sealed class RecipeMismatchException : Exception
+{
+    /// <summary>Names the folder and the key that differs.</summary>
+    public RecipeMismatchException(string message)
+        : base(message)
+    {
+    }
+}

@@ -83,8 +83,9 @@ public static class RunPlots
         plot.XLabel("expert");
         plot.YLabel("layer");
 
-        // The map's first row is on top.
-        plot.Axes.Left.SetTicks([.. layers.Select((_, i) => (double)(layers.Length - 1 - i))], [.. layers.Select(l => $"{l}")]);
+        // The map's first row is on top; MTP modules are the last rows.
+        var main = layers.Length - steps[^1]["mtp"]!.AsArray().Count;
+        plot.Axes.Left.SetTicks([.. layers.Select((_, i) => (double)(layers.Length - 1 - i))], [.. layers.Select((l, i) => i < main ? $"{l}" : "MTP")]);
         plot.Axes.Margins(0, 0);
         return plot;
     }

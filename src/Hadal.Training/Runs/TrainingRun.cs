@@ -49,7 +49,8 @@ public sealed class TrainingRun : IDisposable
     /// <param name="watcher">Told what happens, on the calling thread.</param>
     /// <param name="told">Told what takes long before the first step.</param>
     /// <param name="cancellation">Stops the opening.</param>
-    /// <exception cref="InvalidDataException">Recipe or data are wrong, or the folder is of a run with another recipe.</exception>
+    /// <exception cref="InvalidDataException">Recipe or data are wrong.</exception>
+    /// <exception cref="RecipeMismatchException">The folder is of a run with another recipe.</exception>
     public static TrainingRun Open(string resolved, RunFolder folder, KernelThreads threads, IProgress<RunEvent>? watcher = null, IProgress<string>? told = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(folder);
@@ -156,7 +157,7 @@ public sealed class TrainingRun : IDisposable
 
         var begun = JsonNode.Parse(File.ReadAllText(folder.Recipe));
         if (Difference(begun, JsonNode.Parse(resolved), string.Empty) is { } difference)
-            throw new InvalidDataException($"{folder.Path}: holds a run with another recipe ({difference})");
+            throw new RecipeMismatchException($"{folder.Path}: holds a run with another recipe ({difference})");
     }
 
     private static string? Difference(JsonNode? old, JsonNode? now, string path)

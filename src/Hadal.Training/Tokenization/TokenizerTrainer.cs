@@ -1,3 +1,4 @@
+using Hadal.Checkpoints.Chat;
 using Hadal.Checkpoints.Tokenization;
 using Hadal.Training.Data;
 
@@ -68,7 +69,7 @@ public static class TokenizerTrainer
         var merging = progress is null ? null : new Merging(progress);
         trainer.Run(PairTrainer.FirstMerged + merged, options.MinFrequency, merging, cancellation);
         var spellings = trainer.Tokens.Select(t => ByteAlphabet.Spell(t)).ToArray();
-        var tokenizer = Tokenizer.CreateByteLevel(trainer.Merges.Select(m => (spellings[m.Left], spellings[m.Right])), placeholders: placeholders);
+        var tokenizer = Tokenizer.CreateByteLevel(trainer.Merges.Select(m => (spellings[m.Left], spellings[m.Right])), chatTemplate: ChatTemplates.NewTokenizerJinja, placeholders: placeholders);
         return new(tokenizer, documents, bytes, words.Count);
     }
 

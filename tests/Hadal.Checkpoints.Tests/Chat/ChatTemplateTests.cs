@@ -48,6 +48,18 @@ public sealed class ChatTemplateTests
     }
 
     [Fact]
+    public void A_new_tokenizers_text_is_V3s_template()
+    {
+        var template = ChatTemplates.Recognise(ChatTemplates.NewTokenizerJinja)!;
+        Assert.Equal("deepseek-v3", template.Name);
+
+        // Rendered by Jinja2 from the new tokenizer's text.
+        Assert.Equal(
+            "<｜begin▁of▁sentence｜>Be brief.\n\nBe kind.<｜User｜>Hi<｜Assistant｜><think>greet</think>Hello<｜end▁of▁sentence｜><｜User｜>天气?<｜Assistant｜>", template.Render(Talk));
+        Assert.Equal("<｜begin▁of▁sentence｜><｜User｜>Hi", template.Render([Talk[2]], new() { AddGenerationPrompt = false }));
+    }
+
+    [Fact]
     public void DeepSeek_V3_cases_are_exact()
     {
         var tokenizer = Tokenizers.V3;

@@ -64,10 +64,12 @@ public sealed class TrainTests : IDisposable
         Assert.Contains("none.jsonc", (await CommandLineRun.Hadal("train", "--recipe", In("none.jsonc"))).AssertFailed(ExitCode.Failed));
     }
 
-    [Fact]
-    public async Task CtrlCWritesACheckpointAndSaysHowToGoOn()
+    [Theory]
+    [InlineData("INT")]
+    [InlineData("TERM")]
+    public async Task CtrlCAndSigtermWriteACheckpointAndSayHowToGoOn(string signal)
     {
-        var (error, code) = await Process(TimeSpan.FromSeconds(60), process => File.Exists(In("run/metrics.jsonl")) && File.ReadAllLines(In("run/metrics.jsonl")).Length >= 3 ? "INT" : null, "--set", "schedule.tokens=1e8");
+        var (error, code) = await Process(TimeSpan.FromSeconds(60), process => File.Exists(In("run/metrics.jsonl")) && File.ReadAllLines(In("run/metrics.jsonl")).Length >= 3 ? signal : null, "--set", "schedule.tokens=1e8");
         Assert.Equal(ExitCode.Interrupted, code);
         Assert.Matches(@"interrupted after step \d+; its checkpoint is .*step-\d{8}", error);
         Assert.Contains("the same command goes on from there", error);
@@ -102,6 +104,13 @@ public sealed class TrainTests : IDisposable
         Assert.InRange((double)report["validation_loss"]!, 0, 0.5);
         var chat = (await CommandLineRun.WithInput("Count 1\n", "chat", "--model", In("sft/model"), "--max-new-tokens", "8", "--temperature", "0")).AssertSucceeded();
         Assert.Contains("1 and so on", chat.Out);
+
+        // With text beside it: the same, and the text is read too.
+        var texts = In("texts.txt");
+        await File.WriteAllTextAsync(texts, string.Concat(Enumerable.Repeat("The deep sea is dark. ", 200)), TestContext.Current.CancellationToken);
+        (await CommandLineRun.Hadal("shards", "--input", texts, "--tokenizer", In("base/model"), "--output", In("shards"))).AssertSucceeded();
+        report = JsonNode.Parse((await CommandLineRun.Hadal([.. sft[..^1], In("mixed"), "--text", In("shards"), "--text-share", "0.25", "--json"])).AssertSucceeded().Out)!;
+        Assert.InRange((double)report["validation_loss"]!, 0, 0.5);
         Assert.Contains("chats.jsonl: line 1: expected JSON", await BadData(sft, data));
     }
 

@@ -39,6 +39,25 @@ public sealed class VerifyTests
     }
 
     [Fact]
+    public async Task RecordedTrainingHoldsAndAWrongGradientFails()
+    {
+        using var copy = new ModelCopy(SharedFiles.Path("fixtures", "tiny-dense-gqa"));
+        var run = (await CommandLineRun.Hadal("verify", copy.Folder, "--training")).AssertSucceeded();
+        Assert.Matches(@"^(\d+) of \1 checks hold", run.Lines[^1]);
+        Assert.Contains("gradient of lm_head.weight", run.Out);
+        var report = JsonNode.Parse((await CommandLineRun.Hadal("verify", copy.Folder, "--training", "--json")).AssertSucceeded().Out)!;
+        Assert.Equal(0, (int)report["failed"]!);
+        copy.FlipByte("train_expected.safetensors", fromEnd: 1);
+        run = await CommandLineRun.Hadal("verify", copy.Folder, "--training", "--failures");
+        Assert.Equal(ExitCode.Failed, run.ExitCode);
+        Assert.Contains("FAIL", run.Out);
+        copy.Truncate("train_expected.safetensors", 100);
+        Assert.Contains("train_expected.safetensors", (await CommandLineRun.Hadal("verify", copy.Folder, "--training")).AssertFailed(ExitCode.Failed));
+        copy.Delete("train_expected.safetensors");
+        Assert.Contains("train_expected.safetensors", (await CommandLineRun.Hadal("verify", copy.Folder, "--training")).AssertFailed(ExitCode.Failed));
+    }
+
+    [Fact]
     public async Task ATruncatedFileIsOneLine()
     {
         using var copy = new ModelCopy(SharedFiles.Path("fixtures", "tiny-dense-gqa"));

@@ -51,6 +51,34 @@ public sealed class ChatTests : IDisposable
     }
 
     [Fact]
+    public void Text_beside_conversations_is_spread_evenly_and_goes_on_from_any_position()
+    {
+        var chats = ChatDocuments.Of(Enumerable.Range(0, 9).Select(i => (IReadOnlyList<ChatMessage>)[new(ChatRole.User, $"Say {i}"), new(ChatRole.Assistant, new string('a', 5 + i))]), Template, Tokenizer);
+        var documents = DocumentsInMemory.Read([folder.Write("t.txt", new string('z', 500))], Tokenizer);
+        MixedBatches Make() => new(
+            new ChatBatches(chats, Tokenizer, 24, seed: 1), new PretrainingBatches(new CorpusStream([new(documents)], Tokenizer, new() { Seed = 1 }), new() { SequenceLength = 24 }), textShare: 0.4);
+        var z = Tokenizer.Encode("z")[0];
+        var straight = Make();
+        var rows = new List<int[]>();
+        for (var step = 0; step < 6; step++)
+        {
+            var resumed = Make();
+            resumed.Position = straight.Position;
+            var (a, b) = (straight.Next(5), resumed.Next(5));
+            Assert.Equal(a.Tokens, b.Tokens);
+            Assert.Equal(a.Targets, b.Targets);
+            Assert.Equal(a.DocumentStarts, b.DocumentStarts);
+            Assert.Equal(a.Positions, b.Positions);
+            Assert.Equal(resumed.Position.Corpus.Documents, straight.Position.Corpus.Documents);
+            rows.AddRange(a.Tokens.Chunk(24));
+            Assert.Equal(2, a.Tokens.Chunk(24).Count(row => row.Contains(z)));
+        }
+
+        Assert.Equal(12, rows.Count(row => row.Contains(z)));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new MixedBatches(straight, straight, 1.5));
+    }
+
+    [Fact]
     public void Control_tokens_in_a_message_stay_text()
     {
         var (tokens, _) = ChatDocuments.Of([[new(ChatRole.User, "<｜Assistant｜>"), new(ChatRole.Assistant, "a")]], Template, Tokenizer)[0];

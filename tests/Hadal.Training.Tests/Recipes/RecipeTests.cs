@@ -136,7 +136,8 @@ public sealed class RecipeTests
     [InlineData("start_from", "\"m\"", "model: expected nothing beside start_from")]
     [InlineData("model", "{}", "model: expected the keys of config.json")]
     [InlineData("schedule.epochs", "1", "schedule: expected one of tokens, epochs, found both")]
-    [InlineData("data.sources", "[{\"shards\": \"x\"}, {\"chats\": [\"y\"]}]", "data.sources: expected chats alone, or none, found 1 of 2")]
+    [InlineData("data.sources", "[{\"shards\": \"x\"}, {\"chats\": [\"y\"]}]", "data.text_share: expected a share above 0 and below 1, with chats and text, found 0")]
+    [InlineData("data.text_share", "0.5", "data.text_share: expected nothing, without both chats and text, found 0.5")]
     [InlineData("name", "\"a/b\"", "name: expected a name without slashes, found a/b")]
     [InlineData("schedule.sequences", "null", "schedule.sequences: expected this key, found none")]
     public void What_is_wrong_is_named_with_its_path(string key, string value, string message)

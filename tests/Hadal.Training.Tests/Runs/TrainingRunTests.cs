@@ -129,7 +129,7 @@ public sealed class TrainingRunTests : IDisposable
     public void A_folder_belongs_to_one_recipe()
     {
         Run("a", watch: new Watch { StopAfter = 1 });
-        var error = Assert.Throws<InvalidDataException>(() => Run("a", recipe: With("schedule.warmup_steps", "9"))).Message;
+        var error = Assert.Throws<RecipeMismatchException>(() => Run("a", recipe: With("schedule.warmup_steps", "9"))).Message;
         Assert.Contains("another recipe (schedule.warmup_steps was 3 and is 9)", error);
     }
 

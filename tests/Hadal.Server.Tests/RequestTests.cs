@@ -42,12 +42,23 @@ public sealed class RequestTests(RandomModelFolder folder)
         { "v1/completions", "{\"model\":\"random\"}", "prompt", "missing_required_parameter" },
         { "v1/completions", "{\"model\":\"random\",\"prompt\":[[1,\"a\"]]}", "prompt[0][1]", "invalid_type" },
         { "v1/completions", "{\"model\":\"random\",\"prompt\":[5000]}", "prompt", "invalid_value" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":[1,2147483647],\"max_tokens\":0,\"echo\":true,\"logprobs\":1}", "prompt", "invalid_value" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":[[1,2],[3,5000]]}", "prompt", "invalid_value" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":[-1]}", "prompt[0]", "invalid_type" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":[99999999999]}", "prompt[0]", "invalid_type" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":\"a\",\"logit_bias\":{\"5000\":1}}", "logit_bias", "invalid_value" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":\"a\",\"stream\":true,\"logit_bias\":{\"5000\":1}}", "logit_bias", "invalid_value" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":\"a\",\"logit_bias\":{\"99999999999\":1}}", "logit_bias", "invalid_value" },
+        { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"logit_bias\":{\"5000\":1}}", "logit_bias", "invalid_value" },
+        { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"stream\":true,\"logit_bias\":{\"-1\":1}}", "logit_bias", "invalid_value" },
         { "v1/completions", "{\"model\":\"random\",\"prompt\":\"a\",\"suffix\":\"b\",\"echo\":true}", "echo", "invalid_value" },
         { "v1/responses", "{\"model\":\"random\",\"input\":[{\"type\":\"image\"}]}", "input[0].type", "invalid_value" },
         { "v1/responses", "{\"model\":\"random\",\"input\":\"x\",\"previous_response_id\":\"r\"}", "previous_response_id", "unsupported_parameter" },
         { "v1/embeddings", "{\"model\":\"random\",\"input\":\"x\"}", "model", "unsupported_model" },
         { "tokenize", "{}", "prompt", "missing_required_parameter" },
         { "detokenize", "{\"tokens\":[-1]}", "tokens[0]", "invalid_type" },
+        { "detokenize", "{\"tokens\":[1,5000]}", "tokens", "invalid_value" },
+        { "detokenize", "{\"tokens\":[2147483647]}", "tokens", "invalid_value" },
     };
 
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;

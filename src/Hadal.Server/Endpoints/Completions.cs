@@ -22,6 +22,7 @@ internal sealed class Completions(HadalServerOptions options, UpstreamRelay rela
         var request = CompletionRequest.Read(fields);
         using var lease = await shelf.TakeAsync(local, context.RequestAborted);
         var model = lease.Model;
+        TokenIds.CheckBiases(request, model);
         var prompts = request.Prompts.Select(p => Prompt(request, p, model)).ToList();
         var requests = prompts.Select(p => Generation(request, p, model)).ToList();
         var steps = watch.Watch("text_completion", request.Model, Streams.Begin(
@@ -91,10 +92,7 @@ internal sealed class Completions(HadalServerOptions options, UpstreamRelay rela
     {
         var tokenizer = model.Tokenizer;
         if (input.Ids is { } given)
-        {
-            var beyond = Array.FindIndex(given, id => id >= tokenizer.VocabSize);
-            return beyond < 0 ? given : throw new RequestRejectedException($"Invalid 'prompt': token id {given[beyond]} is outside the vocabulary of {tokenizer.VocabSize}.", "prompt", "invalid_value");
-        }
+            return TokenIds.Known(given, "prompt", model);
 
         var addBos = tokenizer.AddBos && request.AddSpecialTokens;
         if (request.Suffix is null)

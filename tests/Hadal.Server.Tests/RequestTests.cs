@@ -34,6 +34,7 @@ public sealed class RequestTests(RandomModelFolder folder)
         { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"top_logprobs\":2}", "top_logprobs", "invalid_value" },
         { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"response_format\":{}}", "response_format.type", "missing_required_parameter" },
         { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"response_format\":{\"type\":\"json_schema\"}}", "response_format.json_schema", "missing_required_parameter" },
+        { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"schema\":{\"contains\":{}}}}}", "response_format.json_schema.schema", "invalid_json_schema" },
         { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"schema\":{\"not\":{}}}}}", "response_format.json_schema.schema", "invalid_json_schema" },
         { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"tools\":[{\"type\":\"web\"}]}", "tools[0].type", "invalid_value" },
         { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a b\"}}]}", "tools[0].function.name", "invalid_value" },
@@ -74,6 +75,17 @@ public sealed class RequestTests(RandomModelFolder folder)
             Assert.Equal((400, param, code, body), (status, error.GetProperty("param").GetString(), error.GetProperty("code").GetString(), body));
             Assert.Equal("invalid_request_error", error.GetProperty("type").GetString());
         }
+    }
+
+    [Theory]
+    [InlineData("""{"type":"object","properties":{"a":{"type":"array","contains":{"type":"integer"}}}}""", "the keyword 'contains' is not supported (at #/properties/a)")]
+    [InlineData("""{"type":"object","properties":{"tags":{"type":"array","items":{"type":"string"},"uniqueItems":true}}}""", "'uniqueItems' is not supported but for at most 10 values that 'items' names (enum, const, boolean) (at #/properties/tags)")]
+    [InlineData("""{"type":"object","properties":{"a":{"type":"string","not":{"pattern":"x"}}}}""", "the opposite of 'pattern' is not supported (at #/properties/a/not/pattern)")]
+    public async Task AKeywordThatCannotBeFollowedIsNamedWithItsPlace(string schema, string message)
+    {
+        await using var server = await RunningServer.OfFolder(folder.Path);
+        var (status, answer) = await server.Post("v1/chat/completions", "{\"model\":\"random\"," + User + ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"schema\":" + schema + "}}}");
+        Assert.Equal((400, $"Invalid schema for 'response_format.json_schema.schema': {message}."), (status, answer.GetProperty("error").GetProperty("message").GetString()));
     }
 
     [Fact]

@@ -86,6 +86,8 @@ public sealed class RequestTests(RandomModelFolder folder)
         await using var server = await RunningServer.OfFolder(folder.Path);
         var (status, answer) = await server.Post("v1/chat/completions", "{\"model\":\"random\"," + User + ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"schema\":" + schema + "}}}");
         Assert.Equal((400, $"Invalid schema for 'response_format.json_schema.schema': {message}."), (status, answer.GetProperty("error").GetProperty("message").GetString()));
+        (status, answer) = await server.Post("v1/chat/completions", "{\"model\":\"random\"," + User + ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"dive\",\"strict\":true,\"parameters\":" + schema + "}}]}");
+        Assert.Equal((400, $"Invalid schema for 'tools': function 'dive': {message}."), (status, answer.GetProperty("error").GetProperty("message").GetString()));
     }
 
     [Fact]

@@ -29,6 +29,7 @@ internal sealed partial class JsonSchemaGrammar
     private readonly JsonPieces json;
     private readonly JsonElement root;
     private readonly Dictionary<string, Piece> references = [];
+    private readonly HashSet<string> followed = [];
     private readonly SchemaNegation negation;
 
     private JsonSchemaGrammar(Grammar grammar, JsonPieces json, JsonElement root)
@@ -44,10 +45,77 @@ internal sealed partial class JsonSchemaGrammar
     /// <param name="json">JSON in the same grammar.</param>
     /// <param name="schema">An object, or true.</param>
     /// <exception cref="ConstraintException">It cannot be enforced; the message says which keyword, and where.</exception>
-    public static Piece Of(Grammar grammar, JsonPieces json, JsonElement schema) => new JsonSchemaGrammar(grammar, json, schema).Schema(schema, "#");
+    public static Piece Of(Grammar grammar, JsonPieces json, JsonElement schema)
+    {
+        // First as it is written: what is worked out of it later has other places.
+        var made = new JsonSchemaGrammar(grammar, json, schema);
+        made.CheckKeywords(schema, "#");
+        return made.Schema(schema, "#");
+    }
 
     /// <summary>Whether a keyword says nothing about what satisfies a schema.</summary>
     internal static bool OnlyDescribes(string keyword) => Describing.Contains(keyword) || keyword.StartsWith("x-", StringComparison.Ordinal);
+
+    private void CheckKeywords(JsonElement schema, string path)
+    {
+        if (schema.ValueKind != JsonValueKind.Object)
+            return;
+        RequireKnown(schema, path);
+        foreach (var keyword in schema.EnumerateObject())
+        {
+            var (at, value) = ($"{path}/{keyword.Name}", keyword.Value);
+            switch (keyword.Name)
+            {
+                case "properties" or "patternProperties" when value.ValueKind == JsonValueKind.Object:
+                    foreach (var member in value.EnumerateObject())
+                        CheckKeywords(member.Value, $"{at}/{member.Name}");
+                    break;
+                case "anyOf" or "oneOf" or "allOf" or "prefixItems":
+                    foreach (var (part, i) in Elements(value).Select((p, i) => (p, i)))
+                        CheckKeywords(part, $"{at}/{i}");
+                    break;
+                case "items" or "additionalProperties" or "not" or "if" or "then" or "else":
+                    CheckKeywords(value, at);
+                    break;
+                case "$ref" when value.GetString() is { } pointer && followed.Add(pointer):
+                    CheckKeywords(Resolve(pointer, path), pointer);
+                    break;
+                default:
+                    break;
+            }
+        }
+    }
+
+    private static void RequireKnown(JsonElement schema, string path)
+    {
+        foreach (var keyword in schema.EnumerateObject())
+        {
+            if (!Known.Contains(keyword.Name) && !OnlyDescribes(keyword.Name))
+                throw new ConstraintException($"the keyword '{keyword.Name}' is not supported", path);
+            if (Expected(keyword.Name, keyword.Value) is { } expected)
+                throw new ConstraintException($"expected '{keyword.Name}' to be {expected}", path);
+        }
+    }
+
+    // What the value of a keyword should be; null where it is.
+    private static string? Expected(string keyword, JsonElement value)
+    {
+        static bool IsText(JsonElement text) => text.ValueKind == JsonValueKind.String;
+        var (isRight, what) = keyword switch
+        {
+            "$ref" or "pattern" => (IsText(value), "a string"),
+            "type" => (IsText(value) || (value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(IsText)), "a string or an array of strings"),
+            "required" => (value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(IsText), "an array of strings"),
+            "enum" or "anyOf" or "oneOf" or "allOf" or "prefixItems" => (value.ValueKind == JsonValueKind.Array, "an array"),
+            "properties" or "patternProperties" or "$defs" or "definitions" => (value.ValueKind == JsonValueKind.Object, "an object"),
+            "items" or "additionalProperties" or "not" or "if" or "then" or "else" => (value.ValueKind is JsonValueKind.Object or JsonValueKind.True or JsonValueKind.False, "a schema: an object, true or false"),
+            "minimum" or "maximum" or "exclusiveMinimum" or "exclusiveMaximum" or "multipleOf" => (value.ValueKind == JsonValueKind.Number, "a number"),
+            "minLength" or "maxLength" or "minItems" or "maxItems" => (value.ValueKind == JsonValueKind.Number, "a whole number"),
+            "uniqueItems" => (value.ValueKind is JsonValueKind.True or JsonValueKind.False, "true or false"),
+            _ => (true, ""),
+        };
+        return isRight ? null : what;
+    }
 
     private Piece Schema(JsonElement schema, string path)
     {
@@ -57,12 +125,7 @@ internal sealed partial class JsonSchemaGrammar
             throw ConstraintException.Contradiction("nothing satisfies the schema", path);
         if (schema.ValueKind != JsonValueKind.Object)
             throw new ConstraintException("expected a schema: an object or true", path);
-        foreach (var keyword in schema.EnumerateObject())
-        {
-            if (!Known.Contains(keyword.Name) && !OnlyDescribes(keyword.Name))
-                throw new ConstraintException($"the keyword '{keyword.Name}' is not supported", path);
-        }
-
+        RequireKnown(schema, path);
         if (Get(schema, "$ref") is { } reference)
         {
             Refuse(schema, path, "$ref", Known.Where(k => k is not ("$ref" or "$defs" or "definitions")));
@@ -74,7 +137,7 @@ internal sealed partial class JsonSchemaGrammar
         if (Get(schema, "allOf") is { } all)
             return Schema(SchemaMerge.AllOf(schema, all, path, Resolve), path);
         if (Get(schema, "if") is not null)
-            return Alternatives(negation.Conditional(schema, path), $"{path}/if");
+            return Alternatives(negation.Conditional(schema, path), path);
         if (Get(schema, "not") is { } not && !SchemaNegation.IsOfValues(not))
             return Choices(schema, negation.Of(not, $"{path}/not"), "not", path);
         if (Get(schema, "oneOf") is { } one)

@@ -92,7 +92,7 @@ internal sealed class SchemaMatch(Func<string, string, JsonElement> resolve)
 
     private static bool Compares(string name, JsonElement keyword, JsonElement value, string path)
     {
-        if (!keyword.TryGetDecimal(out var bound) || !value.TryGetDecimal(out var number))
+        if (keyword.ValueKind != JsonValueKind.Number || !keyword.TryGetDecimal(out var bound) || !value.TryGetDecimal(out var number))
             throw new ConstraintException($"expected '{name}' and what it is compared with to be numbers of at most 28 digits", path);
         return name switch
         {

@@ -84,6 +84,9 @@ public sealed class JsonSchemaTests
         { """{"properties":{"a":{"contains":{}}}}""", "the keyword 'contains' is not supported (at #/properties/a)" },
         { """{"properties":{"a":{"type":"array","items":{"type":"string"},"uniqueItems":true}}}""", "'uniqueItems' is not supported but for at most 10 values that 'items' names (enum, const, boolean) (at #/properties/a)" },
         { """{"properties":{"a":{"not":{"pattern":"x"}}}}""", "the opposite of 'pattern' is not supported (at #/properties/a/not/pattern)" },
+        { """{"if":{"required":["a"]},"then":{"properties":{"b":{"items":{"propertyNames":{}}}}}}""", "the keyword 'propertyNames' is not supported (at #/then/properties/b/items)" },
+        { """{"anyOf":[{"type":"null"},{"$ref":"#/$defs/x"}],"$defs":{"x":{"minProperties":1},"y":{"maxProperties":1}}}""", "the keyword 'minProperties' is not supported (at #/$defs/x)" },
+        { """{"type":"object","allOf":[{"$ref":"#/$defs/x"},{"required":["a"]}],"$defs":{"x":{"minProperties":1}}}""", "the keyword 'minProperties' is not supported (at #/$defs/x)" },
         { """{"if":{"items":{"type":"string"}}}""", "the opposite of 'items' is not supported (at #/if/items)" },
         { """{"type":"number","multipleOf":3.14159}""", "'multipleOf' with more than 9 decimals, or above 4096 in units of its last one, is not supported (at #)" },
         { """{"type":"integer","multipleOf":0}""", "expected 'multipleOf' to be a number above 0 (at #)" },
@@ -104,6 +107,17 @@ public sealed class JsonSchemaTests
         { """{"enum":[]}""", "expected an array that is not empty (at #/enum)" },
         { "3", "expected a schema: an object or true (at #)" },
         { "false", "nothing satisfies the schema (at #)" },
+        { """{"$ref":5}""", "expected '$ref' to be a string (at #)" },
+        { """{"properties":{"a":{"type":[5]}}}""", "expected 'type' to be a string or an array of strings (at #/properties/a)" },
+        { """{"required":[5]}""", "expected 'required' to be an array of strings (at #)" },
+        { """{"pattern":[]}""", "expected 'pattern' to be a string (at #)" },
+        { """{"properties":[]}""", "expected 'properties' to be an object (at #)" },
+        { """{"items":[{}]}""", "expected 'items' to be a schema: an object, true or false (at #)" },
+        { """{"oneOf":{}}""", "expected 'oneOf' to be an array (at #)" },
+        { """{"not":7}""", "expected 'not' to be a schema: an object, true or false (at #)" },
+        { """{"minimum":"3"}""", "expected 'minimum' to be a number (at #)" },
+        { """{"enum":[3],"minLength":"x"}""", "expected 'minLength' to be a whole number (at #)" },
+        { """{"enum":[3],"minimum":1e300}""", "expected 'minimum' and what it is compared with to be numbers of at most 28 digits (at #/minimum)" },
     };
 
     [Theory]

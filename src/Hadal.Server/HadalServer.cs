@@ -52,10 +52,10 @@ public static class HadalServer
         builder.Services.AddSingleton<HostCheck>();
         if (options.CorsOrigins.Count > 0)
             builder.Services.AddCors(cors => cors.AddDefaultPolicy(policy => policy.WithOrigins([.. options.CorsOrigins]).AllowAnyHeader().AllowAnyMethod()));
-        AddOpenTelemetry(builder);
         builder.Services.ConfigureHttpJsonOptions(json => json.SerializerOptions.PropertyNamingPolicy = Wire.Json.PropertyNamingPolicy);
         builder.Services.AddOpenApi(WireSchemas.Describe);
         configure?.Invoke(builder);
+        AddOpenTelemetry(builder);
         var app = builder.Build();
         var (errors, hosts) = (app.Services.GetRequiredService<ErrorAnswers>(), app.Services.GetRequiredService<HostCheck>());
         app.Use((context, next) => errors.InvokeAsync(context, async inner =>
@@ -96,10 +96,10 @@ public static class HadalServer
         };
     }
 
-    // Traces and metrics leave this machine only where the standard variable says where to.
+    // Traces and metrics leave this machine only where the standard variable (or the host's configuration, of which the environment is part) says where to.
     private static void AddOpenTelemetry(WebApplicationBuilder builder)
     {
-        if (string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OTEL_EXPORTER_OTLP_ENDPOINT")))
+        if (string.IsNullOrEmpty(builder.Configuration["OTEL_EXPORTER_OTLP_ENDPOINT"]))
             return;
         builder.Services.AddOpenTelemetry()
             .ConfigureResource(resource => resource.AddService("hadal"))

@@ -34,6 +34,7 @@ public sealed class RequestTests(RandomModelFolder folder)
         { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"top_logprobs\":2}", "top_logprobs", "invalid_value" },
         { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"response_format\":{}}", "response_format.type", "missing_required_parameter" },
         { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"response_format\":{\"type\":\"json_schema\"}}", "response_format.json_schema", "missing_required_parameter" },
+        { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"schema\":{\"contains\":{}}}}}", "response_format.json_schema.schema", "invalid_json_schema" },
         { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"schema\":{\"not\":{}}}}}", "response_format.json_schema.schema", "invalid_json_schema" },
         { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"tools\":[{\"type\":\"web\"}]}", "tools[0].type", "invalid_value" },
         { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a b\"}}]}", "tools[0].function.name", "invalid_value" },
@@ -42,12 +43,23 @@ public sealed class RequestTests(RandomModelFolder folder)
         { "v1/completions", "{\"model\":\"random\"}", "prompt", "missing_required_parameter" },
         { "v1/completions", "{\"model\":\"random\",\"prompt\":[[1,\"a\"]]}", "prompt[0][1]", "invalid_type" },
         { "v1/completions", "{\"model\":\"random\",\"prompt\":[5000]}", "prompt", "invalid_value" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":[1,2147483647],\"max_tokens\":0,\"echo\":true,\"logprobs\":1}", "prompt", "invalid_value" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":[[1,2],[3,5000]]}", "prompt", "invalid_value" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":[-1]}", "prompt[0]", "invalid_type" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":[99999999999]}", "prompt[0]", "invalid_type" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":\"a\",\"logit_bias\":{\"5000\":1}}", "logit_bias", "invalid_value" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":\"a\",\"stream\":true,\"logit_bias\":{\"5000\":1}}", "logit_bias", "invalid_value" },
+        { "v1/completions", "{\"model\":\"random\",\"prompt\":\"a\",\"logit_bias\":{\"99999999999\":1}}", "logit_bias", "invalid_value" },
+        { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"logit_bias\":{\"5000\":1}}", "logit_bias", "invalid_value" },
+        { "v1/chat/completions", "{\"model\":\"random\"," + User + ",\"stream\":true,\"logit_bias\":{\"-1\":1}}", "logit_bias", "invalid_value" },
         { "v1/completions", "{\"model\":\"random\",\"prompt\":\"a\",\"suffix\":\"b\",\"echo\":true}", "echo", "invalid_value" },
         { "v1/responses", "{\"model\":\"random\",\"input\":[{\"type\":\"image\"}]}", "input[0].type", "invalid_value" },
         { "v1/responses", "{\"model\":\"random\",\"input\":\"x\",\"previous_response_id\":\"r\"}", "previous_response_id", "unsupported_parameter" },
         { "v1/embeddings", "{\"model\":\"random\",\"input\":\"x\"}", "model", "unsupported_model" },
         { "tokenize", "{}", "prompt", "missing_required_parameter" },
         { "detokenize", "{\"tokens\":[-1]}", "tokens[0]", "invalid_type" },
+        { "detokenize", "{\"tokens\":[1,5000]}", "tokens", "invalid_value" },
+        { "detokenize", "{\"tokens\":[2147483647]}", "tokens", "invalid_value" },
     };
 
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
@@ -63,6 +75,19 @@ public sealed class RequestTests(RandomModelFolder folder)
             Assert.Equal((400, param, code, body), (status, error.GetProperty("param").GetString(), error.GetProperty("code").GetString(), body));
             Assert.Equal("invalid_request_error", error.GetProperty("type").GetString());
         }
+    }
+
+    [Theory]
+    [InlineData("""{"type":"object","properties":{"a":{"type":"array","contains":{"type":"integer"}}}}""", "the keyword 'contains' is not supported (at #/properties/a)")]
+    [InlineData("""{"type":"object","properties":{"tags":{"type":"array","items":{"type":"string"},"uniqueItems":true}}}""", "'uniqueItems' is not supported but for at most 10 values that 'items' names (enum, const, boolean) (at #/properties/tags)")]
+    [InlineData("""{"type":"object","properties":{"a":{"type":"string","not":{"pattern":"x"}}}}""", "the opposite of 'pattern' is not supported (at #/properties/a/not/pattern)")]
+    public async Task AKeywordThatCannotBeFollowedIsNamedWithItsPlace(string schema, string message)
+    {
+        await using var server = await RunningServer.OfFolder(folder.Path);
+        var (status, answer) = await server.Post("v1/chat/completions", "{\"model\":\"random\"," + User + ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"schema\":" + schema + "}}}");
+        Assert.Equal((400, $"Invalid schema for 'response_format.json_schema.schema': {message}."), (status, answer.GetProperty("error").GetProperty("message").GetString()));
+        (status, answer) = await server.Post("v1/chat/completions", "{\"model\":\"random\"," + User + ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"dive\",\"strict\":true,\"parameters\":" + schema + "}}]}");
+        Assert.Equal((400, $"Invalid schema for 'tools': function 'dive': {message}."), (status, answer.GetProperty("error").GetProperty("message").GetString()));
     }
 
     [Fact]

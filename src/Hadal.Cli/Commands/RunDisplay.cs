@@ -5,7 +5,7 @@ using Hadal.Training.Runs;
 namespace Hadal.Cli.Commands;
 
 /// <summary>
-/// A training run before a person's eyes, on standard error: on a terminal one line that is redrawn with every step, elsewhere a line every few steps; validations stay.
+/// A training run before a person's eyes, on standard error: on a terminal one line that is redrawn with every step, elsewhere a line every few steps; validations and evaluations stay.
 /// </summary>
 internal sealed class RunDisplay(Terminal terminal, int reportSteps) : IProgress<RunEvent>, IProgress<string>, IDisposable
 {
@@ -31,6 +31,9 @@ internal sealed class RunDisplay(Terminal terminal, int reportSteps) : IProgress
             case ValidationDone done:
                 Say(string.Create(CultureInfo.InvariantCulture,
                     $"step {done.Step}: held-out loss {done.Main:0.0000}{string.Concat(done.Mtp.Select(m => string.Create(CultureInfo.InvariantCulture, $", MTP {m:0.0000}")))}, {done.BitsPerByte:0.0000} bits per byte"));
+                break;
+            case EvaluationDone done:
+                Say(string.Create(CultureInfo.InvariantCulture, $"step {done.Step}: {string.Join(", ", done.Scores.Select(Score))}"));
                 break;
             case StepDone step when terminal.ErrorIsTerminal:
                 Draw(Line(step));
@@ -61,6 +64,9 @@ internal sealed class RunDisplay(Terminal terminal, int reportSteps) : IProgress
         parts.Add($"{Duration(step.SecondsLeft)} left");
         return string.Join(" · ", parts);
     }
+
+    private static string Score(TaskScore score) => string.Create(
+        CultureInfo.InvariantCulture, $"{score.Task} {score.Score.ToString(score.Metric == "bits_per_byte" ? "0.0000 bits per byte" : "0.0", CultureInfo.InvariantCulture)}{(score.StandardError is { } error ? $" ± {error:0.0}" : string.Empty)}");
 
     private static string Duration(double seconds)
     {

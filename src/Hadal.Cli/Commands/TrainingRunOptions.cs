@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json.Nodes;
+using Hadal.Cli.Evaluation;
 using Hadal.Cli.Terminals;
 using Hadal.Inference.Generation;
 using Hadal.Inference.Model;
@@ -49,9 +50,10 @@ internal sealed class TrainingRunOptions
         var folder = new RunFolder(result.GetValue(output) ?? Path.Combine("runs", name));
         var recipe = RecipeReader.Parse(resolved, name);
         using var pool = new KernelThreads(result.GetValue(threads));
+        var evaluator = CheckpointScores.Of(recipe, pool, cancellation);
         RunResult done;
         using (var display = new RunDisplay(terminal, recipe.Run.ReportSteps))
-        using (var run = TrainingRun.Open(resolved, folder, pool, display, display, cancellation))
+        using (var run = TrainingRun.Open(resolved, folder, pool, display, display, evaluator, cancellation))
             done = run.Run(cancellation);
         if (!done.Finished)
         {

@@ -108,7 +108,9 @@ public sealed class EndpointModel : IEvaluationModel
                 break;
             var end = i + 1 < offsets.Count ? offsets[i + 1] : offsets[i] + Math.Max(1, Runes(tokens[i].GetString() ?? string.Empty));
             reached = Math.Max(reached, Math.Min(end, length));
-            if (end <= start)
+
+            // A token that is part of a character adds nothing to the text, and counts to where it begins.
+            if (end <= start && offsets[i] < start)
                 continue;
             if (values[i].ValueKind != JsonValueKind.Number || values[i].GetDouble() is var value && (double.IsNaN(value) || value > 1e-3))
             {

@@ -95,6 +95,10 @@ public static class AnswerForms
         {
             return json.AnyObject;
         }
+        catch (ConstraintException wrong)
+        {
+            throw new ConstraintException($"function '{tool.Name}': {wrong.Message}");
+        }
     }
 
     private static Piece Thinking(Grammar grammar, TokenTable tokens, bool thinks)

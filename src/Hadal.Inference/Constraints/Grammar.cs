@@ -9,6 +9,12 @@ public sealed class ConstraintException(string message, string? path = null) : E
 {
     /// <summary>Where in the schema, as a JSON pointer.</summary>
     public string? Path { get; } = path;
+
+    /// <summary>Whether it says that nothing satisfies this part: one of several alternatives may then be left out.</summary>
+    internal bool IsContradiction { get; private init; }
+
+    /// <summary>Nothing satisfies a part of a schema.</summary>
+    internal static ConstraintException Contradiction(string message, string path) => new(message, path) { IsContradiction = true };
 }
 
 /// <summary>A piece of a grammar: what leads from one state to another.</summary>
@@ -32,6 +38,7 @@ public sealed class Grammar
     private readonly List<Rule> rules = [];
     private readonly HashSet<int> marks = [];
     private int[] distances = [];
+    private int root;
 
     /// <summary>What an edge does.</summary>
     internal enum Kind
@@ -50,7 +57,7 @@ public sealed class Grammar
     internal bool UsesTokens { get; private set; }
 
     /// <summary>First state of the rule that everything is.</summary>
-    internal int Start => rules[^1].Start;
+    internal int Start => rules[root].Start;
 
     /// <summary>Consumes nothing.</summary>
     public static Piece Nothing => static from => from;
@@ -179,7 +186,7 @@ public sealed class Grammar
     /// <exception cref="ConstraintException">Nothing satisfies it, or a rule begins with itself.</exception>
     public Grammar Complete(Piece everything)
     {
-        var root = Declare();
+        root = Declare();
         Define(root, everything);
         Measure();
         if (distances[rules[root].Start] >= Unreachable)

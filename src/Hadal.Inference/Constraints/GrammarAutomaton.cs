@@ -163,9 +163,9 @@ internal sealed class GrammarAutomaton
             {
                 if (edge.Kind == Grammar.Kind.Nothing)
                     Visit(edge.To, stack);
-                else if (edge.Kind == Grammar.Kind.Call)
-                    Visit(grammar.RuleOf(edge.Low).Start, grammar.Distance(edge.To) < Grammar.Unreachable ? Push(edge.To, stack) : stack);
-                else
+                else if (edge.Kind == Grammar.Kind.Call && grammar.Distance(edge.To) < Grammar.Unreachable)
+                    Visit(grammar.RuleOf(edge.Low).Start, Push(edge.To, stack));
+                else if (edge.Kind != Grammar.Kind.Call)
                     consumes = true;
             }
 

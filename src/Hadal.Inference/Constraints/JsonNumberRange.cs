@@ -16,13 +16,45 @@ internal static class JsonNumberRange
         var low = (long)Math.Ceiling(Math.Max(min, -Largest));
         var high = (long)Math.Floor(Math.Min(max, Largest));
         if (low > high)
-            throw new ConstraintException("no whole number is between the bounds", path);
+            throw ConstraintException.Contradiction("no whole number is between the bounds", path);
         var pieces = new List<Piece>();
         if (low < 0)
             pieces.Add(Grammar.Sequence(grammar.Text("-"), Naturals(grammar, high < 0 ? -high : 1, -low)));
         if (high >= 0)
             pieces.Add(Naturals(grammar, Math.Max(low, 0), high));
         return grammar.AnyOf(pieces);
+    }
+
+    /// <summary>Numbers between two bounds but for a few.</summary>
+    /// <param name="excluded">Those that are left out.</param>
+    /// <param name="between">Makes the numbers between two bounds: lower, upper, whether either is out.</param>
+    /// <param name="grammar">The grammar.</param>
+    /// <param name="bounds">The bounds.</param>
+    /// <param name="path">Where in the schema.</param>
+    public static Piece Except(IEnumerable<double> excluded, (double Min, double Max, bool OpenMin, bool OpenMax) bounds, Func<double, double, bool, bool, Piece> between, Grammar grammar, string path)
+    {
+        var pieces = new List<Piece>();
+        var (low, open) = (bounds.Min, bounds.OpenMin);
+        foreach (var number in excluded.Where(n => n >= bounds.Min && n <= bounds.Max).Distinct().Order())
+        {
+            Add(low, number, open, true);
+            (low, open) = (number, true);
+        }
+
+        Add(low, bounds.Max, open, bounds.OpenMax);
+        return pieces.Count > 0 ? grammar.AnyOf(pieces) : throw ConstraintException.Contradiction("no number is between the bounds", path);
+
+        void Add(double from, double to, bool openFrom, bool openTo)
+        {
+            try
+            {
+                pieces.Add(between(from, to, openFrom, openTo));
+            }
+            catch (ConstraintException e) when (e.IsContradiction)
+            {
+                // Nothing is between these two.
+            }
+        }
     }
 
     /// <summary>Numbers between two bounds, written without exponent and with at most 12 digits behind the point.</summary>
@@ -36,13 +68,13 @@ internal static class JsonNumberRange
     {
         var (low, high) = ((decimal)Math.Max(min, -Largest), (decimal)Math.Min(max, Largest));
         if (low > high || (low == high && (openMin || openMax)))
-            throw new ConstraintException("no number is between the bounds", path);
+            throw ConstraintException.Contradiction("no number is between the bounds", path);
         var pieces = new List<Piece>();
         if (low < 0)
-            AddPositive(grammar, Math.Max(-high, 0), -low, openMax && high < 0, openMin, grammar.Text("-"), pieces);
+            AddPositive(grammar, Math.Max(-high, 0), -low, openMax && high <= 0, openMin, grammar.Text("-"), pieces);
         if (high >= 0)
             AddPositive(grammar, Math.Max(low, 0), high, openMin && low >= 0, openMax, Grammar.Nothing, pieces);
-        return pieces.Count > 0 ? grammar.AnyOf(pieces) : throw new ConstraintException("no number is between the bounds", path);
+        return pieces.Count > 0 ? grammar.AnyOf(pieces) : throw ConstraintException.Contradiction("no number is between the bounds", path);
     }
 
     // Numbers from low to high, both at least 0: the whole parts strictly between have any fraction, those of the bounds have what the bounds leave.

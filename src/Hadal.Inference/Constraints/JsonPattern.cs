@@ -3,8 +3,8 @@ using System.Globalization;
 namespace Hadal.Inference.Constraints;
 
 /// <summary>
-/// The regular expressions of <c>pattern</c> (ECMA-262), as pieces of a grammar: alternatives, groups, classes, quantifiers, anchors at the ends. What looks
-/// around or back is refused. \d, \w and \s are ASCII's, as ECMA has them.
+/// The regular expressions of <c>pattern</c> (ECMA-262), read into a tree: alternatives, groups, classes, quantifiers, anchors at the ends. What looks around or
+/// back is refused. \d, \w and \s are ASCII's, as ECMA has them.
 /// </summary>
 internal sealed class JsonPattern
 {
@@ -16,54 +16,48 @@ internal sealed class JsonPattern
     private static readonly (int, int)[] Spaces = [('\t', '\r'), (' ', ' ')];
     private static readonly (int, int)[] Breaks = [('\n', '\n'), ('\r', '\r'), (0x2028, 0x2029)];
 
-    private readonly Grammar grammar;
-    private readonly JsonPieces json;
     private readonly string text;
     private readonly string path;
-    private readonly Dictionary<string, Piece> sets = [];
     private int at;
     private int nesting;
 
-    private JsonPattern(Grammar grammar, JsonPieces json, string text, string path)
+    private JsonPattern(string text, string path)
     {
-        this.grammar = grammar;
-        this.json = json;
         this.text = text;
         this.path = path;
     }
 
-    /// <summary>The insides of the JSON strings in which a pattern is found.</summary>
+    /// <summary>The texts in which a pattern is found.</summary>
     /// <exception cref="ConstraintException">The pattern is malformed, or asks for what cannot be followed.</exception>
-    public static Piece Of(Grammar grammar, JsonPieces json, string pattern, string path)
+    public static PatternNode Parse(string pattern, string path)
     {
-        var parser = new JsonPattern(grammar, json, pattern, path);
-        var alternatives = new List<Piece>();
+        var parser = new JsonPattern(pattern, path);
+        var alternatives = new List<PatternNode>();
         do
         {
             var anchoredStart = parser.Take('^');
             var body = parser.Terms(out var anchoredEnd, isTop: true);
-            var anything = grammar.Repeat(json.Character, 0, null);
-            alternatives.Add(Grammar.Sequence(anchoredStart ? Grammar.Nothing : anything, body, anchoredEnd ? Grammar.Nothing : anything));
+            alternatives.Add(new PatternNode.Sequence([.. anchoredStart ? [] : (PatternNode[])[PatternNode.Anything], body, .. anchoredEnd ? [] : (PatternNode[])[PatternNode.Anything]]));
         }
         while (parser.Take('|'));
-        return parser.at == pattern.Length ? grammar.AnyOf(alternatives) : throw parser.Wrong("an unmatched ')'");
+        return parser.at == pattern.Length ? new PatternNode.Choice(alternatives) : throw parser.Wrong("an unmatched ')'");
     }
 
-    private Piece Alternatives()
+    private PatternNode Alternatives()
     {
         if (++nesting > MostNesting)
             throw Wrong("groups nested too deeply");
-        var pieces = new List<Piece>();
+        var pieces = new List<PatternNode>();
         do
             pieces.Add(Terms(out _, isTop: false));
         while (Take('|'));
         nesting--;
-        return pieces.Count == 1 ? pieces[0] : grammar.AnyOf(pieces);
+        return pieces.Count == 1 ? pieces[0] : new PatternNode.Choice(pieces);
     }
 
-    private Piece Terms(out bool anchoredEnd, bool isTop)
+    private PatternNode Terms(out bool anchoredEnd, bool isTop)
     {
-        var pieces = new List<Piece>();
+        var pieces = new List<PatternNode>();
         anchoredEnd = false;
         while (at < text.Length && text[at] is not ('|' or ')'))
         {
@@ -77,10 +71,10 @@ internal sealed class JsonPattern
             pieces.Add(Quantified(Atom()));
         }
 
-        return Grammar.Sequence([.. pieces]);
+        return new PatternNode.Sequence(pieces);
     }
 
-    private Piece Quantified(Piece atom)
+    private PatternNode Quantified(PatternNode atom)
     {
         if (at == text.Length)
             return atom;
@@ -98,7 +92,7 @@ internal sealed class JsonPattern
             throw Wrong("two quantifiers in a row");
         if (range.Min > MostRepeats || range.Max > MostRepeats || range.Max < range.Min)
             throw Wrong($"a count above {MostRepeats}, or a range that is upside down");
-        return grammar.Repeat(grammar.Named(atom), range.Min, range.Max);
+        return new PatternNode.Repeat(atom, range.Min, range.Max);
     }
 
     private (int Min, int? Max)? Braces()
@@ -116,7 +110,7 @@ internal sealed class JsonPattern
         return (min, max);
     }
 
-    private Piece Atom()
+    private PatternNode Atom()
     {
         var c = text[at++];
         switch (c)
@@ -127,18 +121,18 @@ internal sealed class JsonPattern
                 var inner = Alternatives();
                 return Take(')') ? inner : throw Wrong("a '(' without ')'");
             case '[':
-                return Set(Class());
+                return new PatternNode.Set(Class());
             case '.':
-                return Set(Not(Breaks));
+                return new PatternNode.Set(Not(Breaks));
             case '\\':
-                return Set(Escape());
+                return new PatternNode.Set(Escape());
             case '^' or '$':
                 throw Wrong($"'{c}' in the middle");
             case '*' or '+' or '?':
                 throw Wrong($"'{c}' with nothing before it");
             default:
                 at--;
-                return Set([Single()]);
+                return new PatternNode.Set([Single()]);
         }
     }
 
@@ -223,14 +217,6 @@ internal sealed class JsonPattern
 
         rest.Add((low, JsonPieces.LastCodePoint));
         return [.. rest];
-    }
-
-    private Piece Set((int Low, int High)[] ranges)
-    {
-        var key = string.Join(',', ranges);
-        if (!sets.TryGetValue(key, out var piece))
-            sets.Add(key, piece = grammar.Named(grammar.AnyOf([.. ranges.Select(r => json.Written(r.Low, r.High))])));
-        return piece;
     }
 
     private bool Take(char c)

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 
 namespace Hadal.Inference.Constraints;
 
@@ -6,16 +7,16 @@ namespace Hadal.Inference.Constraints;
 /// JSON Schema as a grammar: what it lets through is JSON that satisfies the schema. Properties come in the schema's order, as OpenAI has it. What cannot be
 /// followed a byte at a time is refused by name, never ignored; what only describes (title, description, default, examples, $comment) is ignored.
 /// </summary>
-/// <remarks>Keywords: those of drafts 6 to 2020-12 named in <see cref="Known"/>; a property's name decides nothing, so no keyword that tests names is among them.</remarks>
-internal sealed class JsonSchemaGrammar
+/// <remarks>Keywords: those of drafts 6 to 2020-12 named in <see cref="Known"/>.</remarks>
+internal sealed partial class JsonSchemaGrammar
 {
     private const int MostRefs = 1000;
-    private const int MostRepeats = 4096;
 
     private static readonly HashSet<string> Known =
     [
         "type", "enum", "const", "properties", "required", "additionalProperties", "items", "prefixItems", "minItems", "maxItems", "anyOf", "oneOf", "allOf", "$ref", "$defs", "definitions",
-        "minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "additionalItems",
+        "minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "additionalItems", "multipleOf", "uniqueItems", "not",
+        "patternProperties", "if", "then", "else",
     ];
 
     private static readonly HashSet<string> Describing =
@@ -28,12 +29,15 @@ internal sealed class JsonSchemaGrammar
     private readonly JsonPieces json;
     private readonly JsonElement root;
     private readonly Dictionary<string, Piece> references = [];
+    private readonly HashSet<string> followed = [];
+    private readonly SchemaNegation negation;
 
     private JsonSchemaGrammar(Grammar grammar, JsonPieces json, JsonElement root)
     {
         this.grammar = grammar;
         this.json = json;
         this.root = root;
+        negation = new SchemaNegation(Resolve);
     }
 
     /// <summary>The piece of a schema.</summary>
@@ -41,54 +45,121 @@ internal sealed class JsonSchemaGrammar
     /// <param name="json">JSON in the same grammar.</param>
     /// <param name="schema">An object, or true.</param>
     /// <exception cref="ConstraintException">It cannot be enforced; the message says which keyword, and where.</exception>
-    public static Piece Of(Grammar grammar, JsonPieces json, JsonElement schema) => new JsonSchemaGrammar(grammar, json, schema).Schema(schema, "#");
+    public static Piece Of(Grammar grammar, JsonPieces json, JsonElement schema)
+    {
+        // First as it is written: what is worked out of it later has other places.
+        var made = new JsonSchemaGrammar(grammar, json, schema);
+        made.CheckKeywords(schema, "#");
+        return made.Schema(schema, "#");
+    }
+
+    /// <summary>Whether a keyword says nothing about what satisfies a schema.</summary>
+    internal static bool OnlyDescribes(string keyword) => Describing.Contains(keyword) || keyword.StartsWith("x-", StringComparison.Ordinal);
+
+    private void CheckKeywords(JsonElement schema, string path)
+    {
+        if (schema.ValueKind != JsonValueKind.Object)
+            return;
+        RequireKnown(schema, path);
+        foreach (var keyword in schema.EnumerateObject())
+        {
+            var (at, value) = ($"{path}/{keyword.Name}", keyword.Value);
+            switch (keyword.Name)
+            {
+                case "properties" or "patternProperties" when value.ValueKind == JsonValueKind.Object:
+                    foreach (var member in value.EnumerateObject())
+                        CheckKeywords(member.Value, $"{at}/{member.Name}");
+                    break;
+                case "anyOf" or "oneOf" or "allOf" or "prefixItems":
+                    foreach (var (part, i) in Elements(value).Select((p, i) => (p, i)))
+                        CheckKeywords(part, $"{at}/{i}");
+                    break;
+                case "items" or "additionalProperties" or "not" or "if" or "then" or "else":
+                    CheckKeywords(value, at);
+                    break;
+                case "$ref" when value.GetString() is { } pointer && followed.Add(pointer):
+                    CheckKeywords(Resolve(pointer, path), pointer);
+                    break;
+                default:
+                    break;
+            }
+        }
+    }
+
+    private static void RequireKnown(JsonElement schema, string path)
+    {
+        foreach (var keyword in schema.EnumerateObject())
+        {
+            if (!Known.Contains(keyword.Name) && !OnlyDescribes(keyword.Name))
+                throw new ConstraintException($"the keyword '{keyword.Name}' is not supported", path);
+            if (Expected(keyword.Name, keyword.Value) is { } expected)
+                throw new ConstraintException($"expected '{keyword.Name}' to be {expected}", path);
+        }
+    }
+
+    // What the value of a keyword should be; null where it is.
+    private static string? Expected(string keyword, JsonElement value)
+    {
+        static bool IsText(JsonElement text) => text.ValueKind == JsonValueKind.String;
+        var (isRight, what) = keyword switch
+        {
+            "$ref" or "pattern" => (IsText(value), "a string"),
+            "type" => (IsText(value) || (value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(IsText)), "a string or an array of strings"),
+            "required" => (value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(IsText), "an array of strings"),
+            "enum" or "anyOf" or "oneOf" or "allOf" or "prefixItems" => (value.ValueKind == JsonValueKind.Array, "an array"),
+            "properties" or "patternProperties" or "$defs" or "definitions" => (value.ValueKind == JsonValueKind.Object, "an object"),
+            "items" or "additionalProperties" or "not" or "if" or "then" or "else" => (value.ValueKind is JsonValueKind.Object or JsonValueKind.True or JsonValueKind.False, "a schema: an object, true or false"),
+            "minimum" or "maximum" or "exclusiveMinimum" or "exclusiveMaximum" or "multipleOf" => (value.ValueKind == JsonValueKind.Number, "a number"),
+            "minLength" or "maxLength" or "minItems" or "maxItems" => (value.ValueKind == JsonValueKind.Number, "a whole number"),
+            "uniqueItems" => (value.ValueKind is JsonValueKind.True or JsonValueKind.False, "true or false"),
+            _ => (true, ""),
+        };
+        return isRight ? null : what;
+    }
 
     private Piece Schema(JsonElement schema, string path)
     {
         if (schema.ValueKind == JsonValueKind.True)
             return json.Value;
+        if (schema.ValueKind == JsonValueKind.False)
+            throw ConstraintException.Contradiction("nothing satisfies the schema", path);
         if (schema.ValueKind != JsonValueKind.Object)
             throw new ConstraintException("expected a schema: an object or true", path);
-        foreach (var keyword in schema.EnumerateObject())
-        {
-            if (!Known.Contains(keyword.Name) && !Describing.Contains(keyword.Name) && !keyword.Name.StartsWith("x-", StringComparison.Ordinal))
-                throw new ConstraintException($"the keyword '{keyword.Name}' is not supported", path);
-        }
-
+        RequireKnown(schema, path);
         if (Get(schema, "$ref") is { } reference)
         {
             Refuse(schema, path, "$ref", Known.Where(k => k is not ("$ref" or "$defs" or "definitions")));
             return Reference(reference, path);
         }
 
-        if (Get(schema, "const") is { } constant)
-            return json.Constant(constant);
-        if (Get(schema, "enum") is { } values)
-            return Enumerated(schema, values, $"{path}/enum");
+        if (Has(schema, "const", "enum"))
+            return Enumerated(schema, path);
         if (Get(schema, "allOf") is { } all)
             return Schema(SchemaMerge.AllOf(schema, all, path, Resolve), path);
-        if (Get(schema, "anyOf") is { } any)
-            return Choices(schema, any, "anyOf", path);
+        if (Get(schema, "if") is not null)
+            return Alternatives(negation.Conditional(schema, path), path);
+        if (Get(schema, "not") is { } not && !SchemaNegation.IsOfValues(not))
+            return Choices(schema, negation.Of(not, $"{path}/not"), "not", path);
         if (Get(schema, "oneOf") is { } one)
         {
-            SchemaMerge.RequireApart(one, $"{path}/oneOf", Resolve);
-            return Choices(schema, one, "oneOf", path);
+            bool AreApart(JsonElement a, JsonElement b) => SchemaMerge.AreApart(a, b, $"{path}/oneOf", Resolve);
+            var branches = NotEmpty(one, $"{path}/oneOf");
+            return branches.Where((b, i) => branches.Take(i).Any(other => !AreApart(b, other))).Any()
+                ? Choices(schema, negation.ExactlyOne(one, $"{path}/oneOf", AreApart), "oneOf", path)
+                : Choices(schema, one, "oneOf", path);
         }
 
-        return Types(schema, path);
+        return Get(schema, "anyOf") is { } any ? Choices(schema, any, "anyOf", path) : Types(schema, path);
     }
 
-    private Piece Enumerated(JsonElement schema, JsonElement values, string path)
+    // The values that are named, as far as they satisfy whatever else is said.
+    private Piece Enumerated(JsonElement schema, string path)
     {
-        // A type beside an enumeration leaves those of its values that are of the type.
-        string[] types = Get(schema, "type") switch
-        {
-            { ValueKind: JsonValueKind.String } type => [type.GetString()!],
-            { ValueKind: JsonValueKind.Array } list => [.. list.EnumerateArray().Select(t => t.GetString() ?? "")],
-            _ => [],
-        };
-        var left = NotEmpty(values, path).Where(v => types.Length == 0 || types.Contains(SchemaMerge.TypeOf(v)) || (SchemaMerge.TypeOf(v) == "integer" && types.Contains("number"))).ToList();
-        return left.Count > 0 ? grammar.AnyOf([.. left.Select(json.Constant)]) : throw new ConstraintException("no value is of the type", path);
+        if (Get(schema, "enum") is { } values)
+            NotEmpty(values, $"{path}/enum");
+        var match = new SchemaMatch(Resolve);
+        var left = SchemaMerge.Enumeration(schema)!.Where(v => match.Holds(schema, v, path)).ToList();
+        return left.Count > 0 ? grammar.AnyOf([.. left.Select(json.Constant)]) : throw ConstraintException.Contradiction("no value that is named satisfies the rest", path);
     }
 
     private Piece Choices(JsonElement schema, JsonElement choices, string keyword, string path)
@@ -96,6 +167,31 @@ internal sealed class JsonSchemaGrammar
         // What stands beside anyOf holds for each of its branches.
         var branches = NotEmpty(choices, $"{path}/{keyword}").Select((c, i) => Schema(SchemaMerge.Beside(schema, c, keyword, $"{path}/{keyword}/{i}", Resolve), $"{path}/{keyword}/{i}"));
         return grammar.AnyOf([.. branches]);
+    }
+
+    private Piece Choices(JsonElement schema, List<JsonObject> alternatives, string keyword, string path)
+    {
+        var rest = SchemaMerge.Without(schema, keyword);
+        return Alternatives(alternatives.Select(a => new JsonObject { ["allOf"] = new JsonArray(rest.DeepClone(), a.DeepClone()) }), $"{path}/{keyword}");
+    }
+
+    // Alternatives that were worked out: those that contradict themselves are none.
+    private Piece Alternatives(IEnumerable<JsonObject> alternatives, string path)
+    {
+        var pieces = new List<Piece>();
+        foreach (var alternative in alternatives)
+        {
+            try
+            {
+                pieces.Add(Schema(JsonSerializer.SerializeToElement(alternative), path));
+            }
+            catch (ConstraintException e) when (e.IsContradiction)
+            {
+                // Nothing is written for this one.
+            }
+        }
+
+        return pieces.Count > 0 ? grammar.AnyOf(pieces) : throw ConstraintException.Contradiction("nothing satisfies the schema", path);
     }
 
     private Piece Types(JsonElement schema, string path)
@@ -110,16 +206,32 @@ internal sealed class JsonSchemaGrammar
         };
         if (Get(schema, "nullable") is { ValueKind: JsonValueKind.True })
             types = [.. types, "null"];
-        return types.Length == 0 ? json.Value : grammar.AnyOf([.. types.Distinct().Select(t => Typed(t, schema, path))]);
+        if (types.Length == 0 && SchemaMerge.Excluded(schema).Any())
+            types = ["string", "number", "boolean", "null", "object", "array"];
+        var left = types.Distinct().Select(t => (Type: t, Piece: Left(t, schema, path))).Where(t => t.Piece is not null).ToList();
+        return types.Length == 0 ? json.Value : left.Count > 0 ? grammar.AnyOf([.. left.Select(t => t.Piece!)]) : throw ConstraintException.Contradiction("no type is left", path);
     }
 
     // A schema without a type allows every other type, too; one that names properties is meant to be an object.
     private static string[] Implied(JsonElement schema) =>
-        Has(schema, "properties", "required", "additionalProperties") ? ["object"]
-        : Has(schema, "items", "prefixItems", "minItems", "maxItems") ? ["array"]
+        Has(schema, "properties", "required", "additionalProperties", "patternProperties") ? ["object"]
+        : Has(schema, "items", "prefixItems", "minItems", "maxItems", "uniqueItems") ? ["array"]
         : Has(schema, "minLength", "maxLength", "pattern", "format") ? ["string"]
-        : Has(schema, "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum") ? ["number"]
+        : Has(schema, "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf") ? ["number"]
         : [];
+
+    // A type without the values of it that 'not' leaves out; null where none is left.
+    private Piece? Left(string type, JsonElement schema, string path)
+    {
+        var excluded = SchemaMerge.Excluded(schema).Where(v => SchemaMerge.IsOfType(v, type)).ToList();
+        return type switch
+        {
+            "object" or "array" when excluded.Count > 0 => throw new ConstraintException($"'not' of an {type} is not supported", path),
+            "null" when excluded.Count > 0 => null,
+            "boolean" when excluded.Count > 0 => excluded.DistinctBy(v => v.ValueKind).Count() == 2 ? null : grammar.Text(excluded[0].ValueKind == JsonValueKind.True ? "false" : "true"),
+            _ => Typed(type, schema, path),
+        };
+    }
 
     private Piece Typed(string type, JsonElement schema, string path) => type switch
     {
@@ -137,124 +249,19 @@ internal sealed class JsonSchemaGrammar
     {
         var (min, max) = (Bound(schema, "minimum", path), Bound(schema, "maximum", path));
         var (above, below) = (Bound(schema, "exclusiveMinimum", path), Bound(schema, "exclusiveMaximum", path));
-        if (min is null && max is null && above is null && below is null)
+        var excluded = SchemaMerge.Excluded(schema).Where(v => v.ValueKind == JsonValueKind.Number).Select(v => v.GetDouble()).ToList();
+        if (min is null && max is null && above is null && below is null && excluded.Count == 0 && !Has(schema, "multipleOf"))
             return whole ? json.Integer : json.Number;
         var openMin = above is not null && (min is null || above >= min);
         var openMax = below is not null && (max is null || below <= max);
         var low = openMin ? above!.Value : min ?? double.NegativeInfinity;
         var high = openMax ? below!.Value : max ?? double.PositiveInfinity;
-        if (!whole)
-            return JsonNumberRange.Decimals(grammar, low, high, openMin, openMax, path);
-        return JsonNumberRange.Integers(grammar, openMin && low == Math.Floor(low) ? low + 1 : low, openMax && high == Math.Floor(high) ? high - 1 : high, path);
-    }
+        return JsonNumberRange.Except(excluded, (low, high, openMin, openMax), Between, grammar, path);
 
-    private Piece Array(JsonElement schema, string path)
-    {
-        var min = Count(schema, "minItems", path) ?? 0;
-        var max = Count(schema, "maxItems", path);
-        if (min > MostRepeats || max > MostRepeats)
-            throw new ConstraintException($"at most {MostRepeats} elements can be counted", path);
-        if (max < min)
-            throw new ConstraintException("maxItems is below minItems", path);
-        var first = Get(schema, "prefixItems") is { } prefix ? Elements(prefix).Select((s, i) => grammar.Named(Schema(s, $"{path}/prefixItems/{i}"))).ToArray() : [];
-        var items = Get(schema, "items");
-        var rest = items is { ValueKind: JsonValueKind.False } ? null
-            : items is { ValueKind: not JsonValueKind.True } given ? grammar.Named(Schema(given, $"{path}/items")) : json.Value;
-        if (rest is null)
-            max = Math.Min(max ?? first.Length, first.Length);
-        if (max < min)
-            throw new ConstraintException("there are fewer kinds of elements than minItems", path);
-        return from =>
-        {
-            // State i is behind i elements.
-            var end = grammar.State();
-            var at = Grammar.Sequence(grammar.Text("["), json.Space)(from);
-            var counted = Math.Max(Math.Max(first.Length, min), max ?? 0);
-            if (max is { } most)
-                counted = Math.Min(counted, most);
-            for (var i = 0; i <= counted; i++)
-            {
-                if (i >= min)
-                    grammar.Join(i == 0 ? at : json.Space(at), end);
-                if (i < counted)
-                    at = Element(i, i < first.Length ? first[i] : rest!)(at);
-            }
-
-            if (max is null)
-            {
-                // Any number more.
-                var loop = Element(counted, rest!)(at);
-                grammar.Join(json.Space(loop), end);
-                grammar.Join(Grammar.Sequence(json.Comma, rest!)(loop), loop);
-            }
-
-            return grammar.Text("]")(end);
-        };
-
-        Piece Element(int index, Piece element) => index == 0 ? element : Grammar.Sequence(json.Comma, element);
-    }
-
-    private Piece Object(JsonElement schema, string path)
-    {
-        var properties = Get(schema, "properties") is { } p ? Members(p, $"{path}/properties") : [];
-        var required = Get(schema, "required") is { } r ? Elements(r).Select(e => e.GetString() ?? "").ToHashSet(StringComparer.Ordinal) : [];
-        var more = Get(schema, "additionalProperties");
-        var others = more is { ValueKind: JsonValueKind.False } ? null
-            : more is { ValueKind: JsonValueKind.Object } given ? grammar.Named(Schema(given, $"{path}/additionalProperties")) : json.Value;
-        var members = new List<(Piece Member, bool Required)>();
-        foreach (var (name, value) in properties)
-        {
-            // A property that nothing satisfies may only be absent.
-            if (value.ValueKind == JsonValueKind.False && !required.Contains(name))
-                continue;
-            members.Add((Grammar.Sequence(json.Constant(name), json.Colon, grammar.Named(Schema(value, $"{path}/properties/{name}"))), required.Contains(name)));
-        }
-
-        foreach (var name in required.Where(n => !properties.Exists(q => q.Name == n)))
-            members.Add((Grammar.Sequence(json.Constant(name), json.Colon, others ?? throw new ConstraintException($"'{name}' is required, but not allowed", path)), true));
-        var taken = properties.Select(q => q.Name).Concat(required).ToHashSet(StringComparer.Ordinal);
-
-        // A schema that says nothing of additional properties allows them; a model that is free to invent some would, so those that were named are all there are.
-        var other = others is null || (more is null && properties.Count > 0) ? null : Grammar.Sequence(json.OtherName(taken), json.Colon, others);
-        return from =>
-        {
-            // Two rows of states: nothing written yet, and something written, after which a comma is due.
-            var none = (int?)Grammar.Sequence(grammar.Text("{"), json.Space)(from);
-            int? some = null;
-            foreach (var (member, isRequired) in members)
-            {
-                var after = grammar.State();
-                if (none is { } n)
-                    grammar.Join(member(n), after);
-                if (some is { } s)
-                {
-                    grammar.Join(Grammar.Sequence(json.Comma, member)(s), after);
-                    if (!isRequired)
-                        grammar.Join(s, after);
-                }
-
-                none = isRequired ? null : none;
-                some = after;
-            }
-
-            var end = grammar.State();
-            if (other is not null)
-            {
-                var loop = grammar.State();
-                if (none is { } n)
-                    grammar.Join(other(n), loop);
-                if (some is { } s)
-                    grammar.Join(s, loop);
-                grammar.Join(Grammar.Sequence(json.Comma, other)(loop), loop);
-                some = loop;
-            }
-
-            if (none is { } empty)
-                grammar.Join(empty, end);
-            if (some is { } last)
-                grammar.Join(json.Space(last), end);
-            return grammar.Text("}")(end);
-        };
+        Piece Between(double from, double to, bool openFrom, bool openTo) =>
+            Get(schema, "multipleOf") is { } multiple ? JsonMultiples.Of(grammar, multiple, from, to, openFrom, openTo, whole, path)
+            : !whole ? JsonNumberRange.Decimals(grammar, from, to, openFrom, openTo, path)
+            : JsonNumberRange.Integers(grammar, openFrom && from == Math.Floor(from) ? from + 1 : from, openTo && to == Math.Floor(to) ? to - 1 : to, path);
     }
 
     private Piece Reference(JsonElement reference, string path)

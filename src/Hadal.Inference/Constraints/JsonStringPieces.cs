@@ -27,19 +27,29 @@ internal static class JsonStringPieces
         var min = Length(schema, "minLength", path) ?? 0;
         var max = Length(schema, "maxLength", path);
         if (max < min)
-            throw new ConstraintException("maxLength is below minLength", path);
+            throw ConstraintException.Contradiction("maxLength is below minLength", path);
+        var excluded = SchemaMerge.Excluded(schema).Where(v => v.ValueKind == JsonValueKind.String).Select(v => v.GetString()!).ToList();
         var pattern = schema.TryGetProperty("pattern", out var p) ? p.GetString() : null;
         if (pattern is null && schema.TryGetProperty("format", out var f) && f.ValueKind == JsonValueKind.String)
             pattern = Formats.GetValueOrDefault(f.GetString()!);
-        if (pattern is null)
+        if (pattern is null && excluded.Count == 0)
         {
             return min == 0 && max is null ? json.String
                 : Grammar.Sequence(grammar.Text("\""), grammar.Repeat(json.CountedCharacter, min, max), grammar.Text("\""));
         }
 
-        if (min > 0 || max is not null)
-            throw new ConstraintException("a pattern or format beside minLength or maxLength is not supported", path);
-        return Grammar.Sequence(grammar.Text("\""), JsonPattern.Of(grammar, json, pattern, path), grammar.Text("\""));
+        var node = pattern is null ? PatternNode.Anything : JsonPattern.Parse(pattern, path);
+        if (min == 0 && max is null && excluded.Count == 0)
+            return Grammar.Sequence(grammar.Text("\""), node.Piece(grammar, json), grammar.Text("\""));
+
+        // Texts that satisfy several conditions at once.
+        var texts = TextAutomaton.Of(node, path);
+        if (texts.Shortest < min || texts.Longest > (max ?? int.MaxValue))
+            texts = texts.And(TextAutomaton.OfLength(min, max, path), path);
+        if (excluded.Count > 0)
+            texts = texts.Without(TextAutomaton.Of(excluded, path), path);
+        return texts.IsEmpty ? throw ConstraintException.Contradiction("no string satisfies 'pattern' and what stands beside it", path)
+            : Grammar.Sequence(grammar.Text("\""), texts.Piece(grammar, json), grammar.Text("\""));
     }
 
     private static int? Length(JsonElement schema, string name, string path)

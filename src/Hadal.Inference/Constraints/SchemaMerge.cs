@@ -6,6 +6,8 @@ namespace Hadal.Inference.Constraints;
 /// <summary>Schemas that hold together, as one schema.</summary>
 internal static class SchemaMerge
 {
+    private const int MostAlternatives = 256;
+
     private static readonly string[] NotMerged = ["$defs", "definitions", "title", "description", "default", "examples", "$schema", "$id", "$comment"];
 
     /// <summary>A schema with <c>allOf</c>, as one without.</summary>
@@ -28,26 +30,36 @@ internal static class SchemaMerge
         return JsonSerializer.SerializeToElement(Merge(beside, Object(Resolved(branch, path, resolve), path), path));
     }
 
-    /// <summary>Refuses branches of <c>oneOf</c> of which two may hold at once.</summary>
-    public static void RequireApart(JsonElement branches, string path, Func<string, string, JsonElement> resolve)
+    /// <summary>Whether two schemas are known never to hold at once.</summary>
+    public static bool AreApart(JsonElement a, JsonElement b, string path, Func<string, string, JsonElement> resolve)
     {
-        if (branches.ValueKind != JsonValueKind.Array)
-            throw new ConstraintException("expected an array that is not empty", path);
-        var list = branches.EnumerateArray().Select((b, i) => Resolved(b, $"{path}/{i}", resolve)).ToList();
-        for (var i = 0; i < list.Count; i++)
+        (a, b) = (Resolved(a, path, resolve), Resolved(b, path, resolve));
+        var match = new SchemaMatch(resolve);
+        foreach (var (values, other) in ((JsonElement, JsonElement)[])[(a, b), (b, a)])
         {
-            for (var j = i + 1; j < list.Count; j++)
-            {
-                if (!AreApart(list[i], list[j]))
-                    throw new ConstraintException($"branches {i} and {j} may both hold; 'anyOf' allows that", path);
-            }
+            if (Enumeration(values) is { } named)
+                return named.All(v => !match.Holds(other, v, path) || !match.Holds(values, v, path));
         }
+
+        return AreApart(a, b);
     }
+
+    /// <summary>The values that a schema names; null where it names none.</summary>
+    public static List<JsonElement>? Enumeration(JsonElement schema) =>
+        schema.ValueKind != JsonValueKind.Object ? null
+        : schema.TryGetProperty("const", out var constant) ? [constant]
+        : schema.TryGetProperty("enum", out var values) && values.ValueKind == JsonValueKind.Array ? [.. values.EnumerateArray()]
+        : null;
+
+    /// <summary>The values that a schema's <c>not</c> leaves out.</summary>
+    public static IEnumerable<JsonElement> Excluded(JsonElement schema) =>
+        schema.TryGetProperty("not", out var not) && SchemaNegation.IsOfValues(not) ? not.EnumerateObject().SelectMany(k => k.Value.EnumerateArray()) : [];
+
+    /// <summary>Whether a value is of a type, as schemas call it: 1.0 is an integer, and every integer a number.</summary>
+    public static bool IsOfType(JsonElement value, string type) => TypeOf(value) == type || (type == "number" && value.ValueKind == JsonValueKind.Number);
 
     private static bool AreApart(JsonElement a, JsonElement b)
     {
-        if (Values(a) is { } x && Values(b) is { } y)
-            return !x.Overlaps(y);
         var (types, others) = (Types(a), Types(b));
         if (types.Count > 0 && others.Count > 0 && !types.Overlaps(others) && !(types.Contains("number") && others.Contains("integer")) && !(types.Contains("integer") && others.Contains("number")))
             return true;
@@ -100,10 +112,12 @@ internal static class SchemaMerge
         return schema;
     }
 
-    private static JsonObject Without(JsonElement schema, string keyword)
+    /// <summary>A copy without some keywords, and without what only describes.</summary>
+    public static JsonObject Without(JsonElement schema, params ReadOnlySpan<string> keywords)
     {
         var copy = (JsonObject)JsonNode.Parse(schema.GetRawText())!;
-        copy.Remove(keyword);
+        foreach (var keyword in keywords)
+            copy.Remove(keyword);
         foreach (var name in NotMerged)
             copy.Remove(name);
         return copy;
@@ -112,14 +126,14 @@ internal static class SchemaMerge
     private static JsonObject Object(JsonElement schema, string path) => schema.ValueKind switch
     {
         JsonValueKind.True => [],
+        JsonValueKind.False => throw ConstraintException.Contradiction("nothing satisfies the schema", path),
         JsonValueKind.Object => (JsonObject)JsonNode.Parse(schema.GetRawText())!,
         _ => throw new ConstraintException("expected a schema: an object or true", path),
     };
 
     private static JsonObject Merge(JsonObject a, JsonObject b, string path)
     {
-        if (ClosesWithout(a, b) || ClosesWithout(b, a))
-            throw new ConstraintException("'additionalProperties': false beside other properties is not supported", path);
+        (a, b) = (WithOthers(a, b, path), WithOthers(b, a, path));
         var merged = (JsonObject)a.DeepClone();
         foreach (var (name, value) in b)
         {
@@ -131,28 +145,57 @@ internal static class SchemaMerge
         return merged;
     }
 
-    private static bool ClosesWithout(JsonObject closed, JsonObject other) =>
-        closed["additionalProperties"] is JsonValue more && more.GetValueKind() == JsonValueKind.False
-        && other["properties"] is JsonObject properties && properties.Any(p => closed["properties"] is not JsonObject mine || !mine.ContainsKey(p.Key));
+    // What one schema says of properties that it does not name holds for those that the other names.
+    private static JsonObject WithOthers(JsonObject schema, JsonObject other, string path)
+    {
+        if (other["properties"] is not JsonObject named || schema["additionalProperties"] is not { } more || more.GetValueKind() == JsonValueKind.True)
+            return schema;
+        var copy = (JsonObject)schema.DeepClone();
+        var properties = (copy["properties"] ??= new JsonObject()).AsObject();
+        var patterns = schema["patternProperties"] is JsonObject map ? map.Select(p => TextAutomaton.Of(JsonPattern.Parse(p.Key, path), path)).ToList() : [];
+        foreach (var name in named.Select(p => p.Key).Where(n => !properties.ContainsKey(n) && !patterns.Exists(p => p.Contains(n))))
+            properties[name] = more.DeepClone();
+        return copy;
+    }
 
     private static JsonNode Both(string name, JsonNode a, JsonNode b, string path)
     {
         switch (name)
         {
-            case "properties" when a is JsonObject mine && b is JsonObject theirs:
+            case "properties" or "patternProperties" when a is JsonObject mine && b is JsonObject theirs:
                 var properties = (JsonObject)mine.DeepClone();
                 foreach (var (key, value) in theirs)
-                    properties[key] = properties.TryGetPropertyValue(key, out var own) && !JsonNode.DeepEquals(own, value) ? new JsonObject { ["allOf"] = new JsonArray(own!.DeepClone(), value!.DeepClone()) } : value?.DeepClone();
+                    properties[key] = properties.TryGetPropertyValue(key, out var own) ? All(own!, value!) : value?.DeepClone();
                 return properties;
             case "required" when a is JsonArray mine && b is JsonArray theirs:
                 return new JsonArray([.. mine.Concat(theirs).Select(n => n!.GetValue<string>()).Distinct().Select(n => (JsonNode)n)]);
             case "enum" when a is JsonArray mine && b is JsonArray theirs:
-                return new JsonArray([.. mine.Where(v => theirs.Any(w => JsonNode.DeepEquals(v, w))).Select(v => v?.DeepClone())]);
+                var common = mine.Where(v => theirs.Any(w => JsonNode.DeepEquals(v, w))).Select(v => v?.DeepClone()).ToArray();
+                return common.Length > 0 ? new JsonArray(common) : throw ConstraintException.Contradiction("no value is in both enumerations", path);
+            case "const":
+                throw ConstraintException.Contradiction("nothing is two values at once", path);
+            case "not":
+                return IsOfValues(a) && IsOfValues(b) ? new JsonObject { ["enum"] = new JsonArray([.. a["enum"]!.AsArray().Concat(b["enum"]!.AsArray()).Select(v => v?.DeepClone())]) }
+                    : new JsonObject { ["anyOf"] = new JsonArray(a.DeepClone(), b.DeepClone()) };
+            case "anyOf" when a is JsonArray mine && b is JsonArray theirs:
+                if (mine.Count * theirs.Count > MostAlternatives)
+                    throw new ConstraintException($"the schema has more than {MostAlternatives} alternatives", path);
+                return new JsonArray([.. mine.SelectMany(x => theirs.Select(y => All(x!, y!)))]);
+            case "items":
+                return All(a, b);
+            case "uniqueItems":
+                return a.GetValueKind() == JsonValueKind.True ? a.DeepClone() : b.DeepClone();
+            case "additionalProperties" when a.GetValueKind() == JsonValueKind.False || b.GetValueKind() == JsonValueKind.False:
+                return false;
+            case "additionalProperties":
+                return All(a, b);
+            case "multipleOf" when a is JsonValue x && b is JsonValue y && x.TryGetValue<decimal>(out var mine) && y.TryGetValue<decimal>(out var theirs) && mine > 0 && theirs > 0:
+                return Multiple(mine, theirs) is { } multiple ? multiple : throw new ConstraintException("two such different 'multipleOf' at once are not supported", path);
             case "type":
                 var types = TypeNames(a).Intersect(TypeNames(b)).ToList();
-                if (types.Count == 0 && TypeNames(a).Concat(TypeNames(b)).All(t => t is "integer" or "number"))
-                    types.Add("integer");
-                return types.Count > 0 ? new JsonArray([.. types.Select(t => (JsonNode)t)]) : throw new ConstraintException("no type satisfies all of them", path);
+                if ((TypeNames(a).Contains("integer") && TypeNames(b).Contains("number")) || (TypeNames(a).Contains("number") && TypeNames(b).Contains("integer")))
+                    types = [.. types.Union(["integer"])];
+                return types.Count > 0 ? new JsonArray([.. types.Select(t => (JsonNode)t)]) : throw ConstraintException.Contradiction("no type satisfies all of them", path);
             case "minimum" or "exclusiveMinimum" or "minLength" or "minItems":
                 return a.GetValue<double>() >= b.GetValue<double>() ? a.DeepClone() : b.DeepClone();
             case "maximum" or "exclusiveMaximum" or "maxLength" or "maxItems":
@@ -160,6 +203,27 @@ internal static class SchemaMerge
             default:
                 throw new ConstraintException($"two different '{name}' at once are not supported", path);
         }
+    }
+
+    // Both of two schemas; false where either is.
+    private static JsonNode All(JsonNode a, JsonNode b) =>
+        a.GetValueKind() == JsonValueKind.False || b.GetValueKind() == JsonValueKind.False ? false
+        : a.GetValueKind() == JsonValueKind.True || JsonNode.DeepEquals(a, b) ? b.DeepClone()
+        : b.GetValueKind() == JsonValueKind.True ? a.DeepClone()
+        : new JsonObject { ["allOf"] = new JsonArray(a.DeepClone(), b.DeepClone()) };
+
+    private static bool IsOfValues(JsonNode not) => not is JsonObject { Count: 1 } map && map["enum"] is JsonArray;
+
+    // The least number that is a multiple of both.
+    private static decimal? Multiple(decimal a, decimal b)
+    {
+        for (var times = 1; times <= 4096; times++)
+        {
+            if (a * times % b == 0)
+                return a * times;
+        }
+
+        return null;
     }
 
     private static IEnumerable<string> TypeNames(JsonNode type) => type is JsonArray list ? list.Select(t => t!.GetValue<string>()) : [type.GetValue<string>()];

@@ -68,6 +68,9 @@ internal sealed class EngineCore : IDisposable
         Preemptions = scheduler.Preemptions,
     };
 
+    /// <summary>Token ids are below this.</summary>
+    public int VocabSize => model.Config.VocabSize;
+
     /// <summary>Checks a request and makes its sequence. Safe from any thread.</summary>
     /// <exception cref="ContextOverflowException">Prompt and output do not fit the context.</exception>
     /// <exception cref="ArgumentException">The prompt is empty or has an id outside the vocabulary, or an option is outside its range.</exception>
@@ -80,6 +83,12 @@ internal sealed class EngineCore : IDisposable
         {
             if ((uint)id >= (uint)model.Config.VocabSize)
                 throw new ArgumentException($"token id {id} is outside the vocabulary of {model.Config.VocabSize}", nameof(request));
+        }
+
+        foreach (var id in request.Sampling.LogitBias.Keys)
+        {
+            if ((uint)id >= (uint)model.Config.VocabSize)
+                throw new ArgumentException($"token id {id} of a bias is outside the vocabulary of {model.Config.VocabSize}", nameof(request));
         }
 
         if (request.MaxNewTokens < 0)

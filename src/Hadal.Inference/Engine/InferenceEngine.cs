@@ -53,6 +53,9 @@ public sealed class InferenceEngine : IDisposable, IAsyncDisposable
     /// <summary>Tokens that prompt and output of a request may have together.</summary>
     public int ContextTokens => core.ContextTokens;
 
+    /// <summary>Token ids that a request may have, in its prompt and in its biases, are below this.</summary>
+    public int VocabSize => core.VocabSize;
+
     /// <summary>The tokenizer, or null.</summary>
     public Tokenizer? Tokenizer { get; }
 

@@ -22,6 +22,7 @@ internal sealed class Completions(HadalServerOptions options, UpstreamRelay rela
         var request = CompletionRequest.Read(fields);
         using var lease = await shelf.TakeAsync(local, context.RequestAborted);
         var model = lease.Model;
+        TokenIds.CheckBiases(request, model);
         var prompts = request.Prompts.Select(p => Prompt(request, p, model)).ToList();
         var requests = prompts.Select(p => Generation(request, p, model)).ToList();
         var steps = watch.Watch("text_completion", request.Model, Streams.Begin(
@@ -91,10 +92,7 @@ internal sealed class Completions(HadalServerOptions options, UpstreamRelay rela
     {
         var tokenizer = model.Tokenizer;
         if (input.Ids is { } given)
-        {
-            var beyond = Array.FindIndex(given, id => id >= tokenizer.VocabSize);
-            return beyond < 0 ? given : throw new RequestRejectedException($"Invalid 'prompt': token id {given[beyond]} is outside the vocabulary of {tokenizer.VocabSize}.", "prompt", "invalid_value");
-        }
+            return TokenIds.Known(given, "prompt", model);
 
         var addBos = tokenizer.AddBos && request.AddSpecialTokens;
         if (request.Suffix is null)
@@ -141,15 +139,15 @@ internal sealed class Completions(HadalServerOptions options, UpstreamRelay rela
             {
                 text.Append(model.Tokenizer.Decode(prompt, skipSpecial: true));
                 if (logprobs is not null)
-                    offset = AddPrompt(model, prompt, step, logprobs);
-                offset = text.Length;
+                    AddPrompt(model, prompt, step, logprobs);
+                offset = CodePoints(text.ToString());
             }
 
             isFirst = false;
             text.Append(step.Text);
             if (logprobs is not null && step.Logprob is { } logprob)
                 Add(model, step.Id!.Value, logprob, step.TopLogprobs!, offset, logprobs);
-            offset += step.Text.Length;
+            offset += CodePoints(step.Text);
             if (text.Length == 0 && step.FinishReason is null && logprobs is not { Tokens.Count: > 0 })
                 continue;
             var reason = step.FinishReason switch { null => null, FinishReason.Stop => "stop", _ => "length" };
@@ -157,7 +155,7 @@ internal sealed class Completions(HadalServerOptions options, UpstreamRelay rela
         }
     }
 
-    private static int AddPrompt(ServedModel model, int[] prompt, GenerationEvent step, CompletionLogprobs logprobs)
+    private static void AddPrompt(ServedModel model, int[] prompt, GenerationEvent step, CompletionLogprobs logprobs)
     {
         var detokenizer = new Checkpoints.Tokenization.StreamingDetokenizer(model.Tokenizer, skipSpecial: true);
         var offset = 0;
@@ -167,14 +165,15 @@ internal sealed class Completions(HadalServerOptions options, UpstreamRelay rela
                 logprobs.Add(Text(model, prompt[0]), null, [], 0);
             else if (step.PromptLogprobs is { } scored && scored.Count >= i)
                 Add(model, prompt[i], scored[i - 1].Logprob, scored[i - 1].Top, offset, logprobs);
-            offset += detokenizer.Push(prompt[i]).Length;
+            offset += CodePoints(detokenizer.Push(prompt[i]));
         }
-
-        return offset;
     }
 
     private static void Add(ServedModel model, int id, double logprob, IReadOnlyList<Inference.Sampling.TokenLogprob> top, int offset, CompletionLogprobs logprobs) =>
         logprobs.Add(Text(model, id), TokenInfos.Finite(logprob), top.Select(t => (Text(model, t.Id), TokenInfos.Finite(t.Logprob))), offset);
+
+    // text_offset counts code points, as the clients' languages do that count with it.
+    private static int CodePoints(string text) => text.EnumerateRunes().Count();
 
     private static string Text(ServedModel model, int id) => Encoding.UTF8.GetString(model.Tokenizer.DecodeBytes(id));
 

@@ -46,7 +46,7 @@ internal sealed class Tokens(ModelDirectory directory, ModelShelf shelf)
         var tokens = fields.Get("tokens") ?? throw fields.Missing("tokens");
         if (tokens.ValueKind != JsonValueKind.Array)
             throw RequestFields.WrongType("tokens", "an array of token ids", tokens);
-        var text = tokens.GetArrayLength() == 0 ? "" : lease.Model.Tokenizer.Decode(CompletionRequest.Ids(tokens, "tokens"), fields.Flag("skip_special_tokens") ?? false);
+        var text = tokens.GetArrayLength() == 0 ? "" : lease.Model.Tokenizer.Decode(TokenIds.Known(CompletionRequest.Ids(tokens, "tokens"), "tokens", lease.Model), fields.Flag("skip_special_tokens") ?? false);
         await context.Response.WriteAsJsonAsync(new { prompt = text, content = text }, Wire.Json, context.RequestAborted);
     }
 

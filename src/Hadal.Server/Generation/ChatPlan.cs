@@ -79,6 +79,7 @@ internal sealed class ReadyChat
     {
         this.plan = plan;
         Model = model;
+        TokenIds.CheckBiases(plan.Sampling, model);
         if (plan.Tools.Count > 0 && model.Template.CallForm == ToolCallForm.None)
             throw new RequestRejectedException($"The model '{model.Name}' knows no tools: its prompt format, {model.Template.Name}, has no place for them.", "tools", "unsupported_parameter");
         var messages = WithSchema(plan);

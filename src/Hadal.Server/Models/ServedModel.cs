@@ -24,6 +24,9 @@ internal sealed class ServedModel(string name, InferenceEngine engine, Tokenizer
     /// <summary>Text to ids and back.</summary>
     public Tokenizer Tokenizer { get; } = tokenizer;
 
+    /// <summary>Ids of tokens are below this.</summary>
+    public int Vocabulary { get; } = Math.Min(tokenizer.VocabSize, engine.VocabSize);
+
     /// <summary>Its vocabulary in the order of bytes, for answers of a given form; made when it is first asked for.</summary>
     public TokenTable Tokens => tokens.Value;
 

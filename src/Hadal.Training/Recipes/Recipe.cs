@@ -43,6 +43,9 @@ public sealed record Recipe
     /// <summary>Seed of the weights and of the order of the data.</summary>
     public int Seed { get; init; } = 1;
 
+    /// <summary>Benchmarks that checkpoints are put to; left out, none.</summary>
+    public EvaluationRecipe? Evaluation { get; init; }
+
     /// <summary>What is written down, and when.</summary>
     public RunRecipe Run { get; init; } = new();
 }
@@ -177,6 +180,19 @@ public sealed record BalanceRecipe
     public BalanceCounts Counts { get; init; }
 }
 
+/// <summary>Benchmarks that the finished model is put to, and every <see cref="RunRecipe.EvaluationSteps"/> its checkpoint: what <c>hadal eval</c> does.</summary>
+public sealed record EvaluationRecipe
+{
+    /// <summary>Names of tasks.</summary>
+    public required IReadOnlyList<string> Tasks { get; init; }
+
+    /// <summary>A folder with a folder for each benchmark, or a file of texts.</summary>
+    public required string Data { get; init; }
+
+    /// <summary>Questions of each task; left out, all.</summary>
+    public int? Limit { get; init; }
+}
+
 /// <summary>What is written down, and when.</summary>
 public sealed record RunRecipe
 {
@@ -191,6 +207,9 @@ public sealed record RunRecipe
 
     /// <summary>Steps between validations; 0 for none but at the end.</summary>
     public int ValidationSteps { get; init; } = 200;
+
+    /// <summary>Steps between evaluations, a multiple of <see cref="CheckpointSteps"/>; 0 for none but at the end, where the recipe has an evaluation.</summary>
+    public int EvaluationSteps { get; init; }
 
     /// <summary>Steps between lines of progress where nobody watches.</summary>
     public int ReportSteps { get; init; } = 50;

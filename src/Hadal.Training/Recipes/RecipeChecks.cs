@@ -76,6 +76,17 @@ internal static class RecipeChecks
         Range(recipe.Run.CheckpointSteps, "run.checkpoint_steps", 1, int.MaxValue);
         Range(recipe.Run.KeepCheckpoints, "run.keep_checkpoints", 1, int.MaxValue);
         Range(recipe.Run.ValidationSteps, "run.validation_steps", 0, int.MaxValue);
+        Range(recipe.Run.EvaluationSteps, "run.evaluation_steps", 0, int.MaxValue);
+        Require(recipe.Run.EvaluationSteps % recipe.Run.CheckpointSteps == 0, "run.evaluation_steps", FormattableString.Invariant($"a multiple of run.checkpoint_steps, {recipe.Run.CheckpointSteps}: checkpoints are what is evaluated"), recipe.Run.EvaluationSteps);
+        Require(recipe.Evaluation is not null || recipe.Run.EvaluationSteps == 0, "evaluation", "tasks and data, there being run.evaluation_steps", null);
+        if (recipe.Evaluation is { } evaluation)
+        {
+            Require(evaluation.Tasks.Count is > 0 and <= 1000, "evaluation.tasks", "1 to 1000 tasks", evaluation.Tasks.Count);
+            Require(evaluation.Tasks.Distinct().Count() == evaluation.Tasks.Count, "evaluation.tasks", "each task once", string.Join(", ", evaluation.Tasks));
+            Require(evaluation.Data.Length > 0, "evaluation.data", "a folder of benchmarks", "none");
+            Range(evaluation.Limit ?? 1, "evaluation.limit", 1, int.MaxValue);
+        }
+
         Range(recipe.Run.ReportSteps, "run.report_steps", 1, int.MaxValue);
         Range(recipe.Run.SampleTokens, "run.sample_tokens", 1, MostSequence);
 

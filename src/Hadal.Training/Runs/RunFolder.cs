@@ -60,7 +60,7 @@ public sealed class RunFolder
     /// <summary>The run's own copy of its tokenizer.</summary>
     public string Tokenizer => In("tokenizer");
 
-    /// <summary>One line of JSON for each step and each validation.</summary>
+    /// <summary>One line of JSON for each step, each validation and each evaluation.</summary>
     public string Metrics => In("metrics.jsonl");
 
     /// <summary>Pictures of the metrics.</summary>
@@ -68,6 +68,9 @@ public sealed class RunFolder
 
     /// <summary>What was made up for the run.</summary>
     public string Made => In("made");
+
+    /// <summary>What the evaluation of a checkpoint leaves.</summary>
+    public string Evaluation(int step) => System.IO.Path.Combine(In("evaluations"), System.IO.Path.GetFileName(Checkpoint(step)));
 
     /// <summary>The finished model.</summary>
     public string Model => In("model");

@@ -25,15 +25,17 @@ public sealed class TrainingRun : IDisposable
     private readonly TrainingModel model;
     private readonly CheckpointStore store;
     private readonly IProgress<RunEvent>? watcher;
+    private readonly CheckpointEvaluator? evaluator;
     private readonly int[] tokenBytes;
     private readonly long totalTokens;
     private readonly double flopsPerToken;
     private readonly double peak;
     private RunState state;
+    private int evaluated;
 
-    private TrainingRun(Recipe recipe, RunFolder folder, RunData data, TrainingModel model, IProgress<RunEvent>? watcher)
+    private TrainingRun(Recipe recipe, RunFolder folder, RunData data, TrainingModel model, IProgress<RunEvent>? watcher, CheckpointEvaluator? evaluator)
     {
-        (this.recipe, this.folder, this.data, this.model, this.watcher) = (recipe, folder, data, model, watcher);
+        (this.recipe, this.folder, this.data, this.model, this.watcher, this.evaluator) = (recipe, folder, data, model, watcher, evaluator);
         store = new(model, data.Tokenizer, folder, recipe.Run.KeepCheckpoints);
         tokenBytes = [.. Enumerable.Range(0, model.Config.VocabSize).Select(id => data.Tokenizer.IsControl(id) ? 0 : data.Tokenizer.DecodeBytes(id).Length)];
         totalTokens = recipe.Schedule.Tokens ?? (long)Math.Ceiling(recipe.Schedule.Epochs!.Value * data.EpochTokens);
@@ -48,14 +50,18 @@ public sealed class TrainingRun : IDisposable
     /// <param name="threads">What it computes on; must outlive the run.</param>
     /// <param name="watcher">Told what happens, on the calling thread.</param>
     /// <param name="told">Told what takes long before the first step.</param>
+    /// <param name="evaluator">Scores checkpoints, on the calling thread while <paramref name="threads"/> are free; needed where the recipe has an evaluation.</param>
     /// <param name="cancellation">Stops the opening.</param>
+    /// <exception cref="ArgumentException">The recipe has an evaluation, and there is nothing to do it with.</exception>
     /// <exception cref="InvalidDataException">Recipe or data are wrong.</exception>
     /// <exception cref="RecipeMismatchException">The folder is of a run with another recipe.</exception>
-    public static TrainingRun Open(string resolved, RunFolder folder, KernelThreads threads, IProgress<RunEvent>? watcher = null, IProgress<string>? told = null, CancellationToken cancellation = default)
+    public static TrainingRun Open(string resolved, RunFolder folder, KernelThreads threads, IProgress<RunEvent>? watcher = null, IProgress<string>? told = null, CheckpointEvaluator? evaluator = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(folder);
         ArgumentNullException.ThrowIfNull(threads);
         var read = RecipeReader.Parse(resolved, "recipe");
+        if (read.Evaluation is not null && evaluator is null)
+            throw new ArgumentException("the recipe has an evaluation, which needs an evaluator", nameof(evaluator));
         Directory.CreateDirectory(folder.Path);
         KeepRecipe(resolved, folder);
         folder.RemovePartial();
@@ -66,7 +72,7 @@ public sealed class TrainingRun : IDisposable
             told?.Report("preparing the model");
             using var start = read.StartFrom is { } path ? Checkpoint.Open(path) : null;
             made = new(start?.Config ?? RecipeReader.ModelOf(read, opened.Tokenizer), Options(read), threads);
-            var run = new TrainingRun(read, folder, opened, made, watcher);
+            var run = new TrainingRun(read, folder, opened, made, watcher, read.Evaluation is null ? null : evaluator);
             run.Begin(start);
             return run;
         }
@@ -83,10 +89,12 @@ public sealed class TrainingRun : IDisposable
     public RunResult Run(CancellationToken cancellation)
     {
         var validation = Validated();
+        evaluated = Logged("evaluation")?.Step ?? 0;
         using (var metrics = new MetricsLog(folder.Metrics, state.Step))
         {
             var saved = state.Step;
             var smooth = double.NaN;
+            Evaluate(metrics, cancellation);
             var speed = new Speed(TimeProvider.System);
             while (state.Tokens < totalTokens && !cancellation.IsCancellationRequested)
             {
@@ -101,6 +109,7 @@ public sealed class TrainingRun : IDisposable
                 {
                     store.Begin(state);
                     saved = state.Step;
+                    Evaluate(metrics, cancellation);
                 }
 
                 speed.Pause();
@@ -112,7 +121,7 @@ public sealed class TrainingRun : IDisposable
             if (saved != state.Step)
                 store.Begin(state);
             store.Wait();
-            if (!finished)
+            if (!finished || !Evaluate(metrics, cancellation))
                 return new(state.Step, state.Tokens, Finished: false, folder, validation);
         }
 
@@ -290,9 +299,48 @@ public sealed class TrainingRun : IDisposable
     /// <summary>The last validation up to the checkpoint that the run goes on from.</summary>
     private ValidationDone? Validated()
     {
-        var line = MetricsLog.Read(folder.Metrics).LastOrDefault(l => l["validation"] is JsonObject && l["step"] is JsonValue step && (int)step <= state.Step);
-        return line?["validation"] is not { } v ? null
-            : new((int)line["step"]!, (double)v["main"]!, [.. v["mtp"]!.AsArray().Select(m => (double)m!)], (double)v["bits_per_byte"]!, (long)v["scored_tokens"]!);
+        return Logged("validation") is not var (step, v) ? null
+            : new(step, (double)v["main"]!, [.. v["mtp"]!.AsArray().Select(m => (double)m!)], (double)v["bits_per_byte"]!, (long)v["scored_tokens"]!);
+    }
+
+    /// <summary>The last of the lines of one kind up to the checkpoint that the run goes on from.</summary>
+    private (int Step, JsonObject Value)? Logged(string kind)
+    {
+        var line = MetricsLog.Read(folder.Metrics).LastOrDefault(l => l[kind] is JsonObject && l["step"] is JsonValue step && (int)step <= state.Step);
+        return line is null ? null : ((int)line["step"]!, (JsonObject)line[kind]!);
+    }
+
+    // After the checkpoint that it is of. What a kill left undone is done when the run goes on; it has no influence on what is trained.
+    private bool Evaluate(MetricsLog metrics, CancellationToken cancellation)
+    {
+        var isDue = state.Tokens >= totalTokens || (recipe.Run.EvaluationSteps > 0 && state.Step % recipe.Run.EvaluationSteps == 0);
+        if (evaluator is null || !isDue || evaluated == state.Step)
+            return true;
+        store.Wait();
+        IReadOnlyList<TaskScore> scores;
+        try
+        {
+            scores = evaluator(folder.Checkpoint(state.Step), folder.Evaluation(state.Step), cancellation);
+        }
+        catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
+        {
+            return false;
+        }
+
+        evaluated = state.Step;
+        metrics.Write(new()
+        {
+            ["step"] = state.Step, ["tokens"] = state.Tokens,
+            ["evaluation"] = new JsonObject(scores.Select(s => KeyValuePair.Create<string, JsonNode?>(s.Task, new JsonObject
+            {
+                ["metric"] = s.Metric, ["score"] = Finite(s.Score), ["standard_error"] = Finite(s.StandardError), ["questions"] = s.Questions,
+            }))),
+        });
+        watcher?.Report(new EvaluationDone(state.Step, scores));
+        return true;
+
+        // JSON has no NaN.
+        static JsonValue? Finite(double? value) => value is { } number && double.IsFinite(number) ? JsonValue.Create(number) : null;
     }
 
     private static JsonObject Line(StepDone done, StepTotals totals) => new()

@@ -1,4 +1,3 @@
-using System.Text;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using Hadal.Cli.Terminals;
@@ -55,23 +54,4 @@ public sealed partial class ServeTests
 
     [GeneratedRegex(@"http://127\.0\.0\.1:\d+(?=,)")]
     private static partial Regex Address();
-
-    private sealed class SharedWriter : TextWriter
-    {
-        private readonly StringBuilder text = new();
-
-        public override Encoding Encoding => Encoding.UTF8;
-
-        public override void Write(char value)
-        {
-            lock (text)
-                text.Append(value);
-        }
-
-        public override string ToString()
-        {
-            lock (text)
-                return text.ToString();
-        }
-    }
 }

@@ -55,6 +55,30 @@ public sealed class TrainTests : IDisposable
     }
 
     [Fact]
+    public async Task CheckpointsAreEvaluatedAsTheCommandDoes()
+    {
+        var texts = In("texts.jsonl");
+        await File.WriteAllTextAsync(texts, "{\"text\": \"One morning a fox went to the river.\"}\n", TestContext.Current.CancellationToken);
+        string[] train = ["train", "--recipe", recipe, "--output", In("run"), "--set", "schedule.tokens=2560", "--set", "run.evaluation_steps=5"];
+        string[] evaluation = ["--set", $"evaluation={{\"tasks\": [\"bpb\"], \"data\": {JsonValue.Create(texts).ToJsonString()}}}"];
+        Assert.Contains("run.evaluation_steps", (await CommandLineRun.Hadal(train)).AssertFailed(ExitCode.Failed));
+        Assert.Contains("evaluation.tasks[0]: there is no task 'ppb'", (await CommandLineRun.Hadal([.. train, .. evaluation, "--set", "evaluation.tasks=[\"ppb\"]"])).AssertFailed(ExitCode.Failed));
+        Assert.Contains("nowhere", (await CommandLineRun.Hadal([.. train, .. evaluation, "--set", "evaluation.data=nowhere"])).AssertFailed(ExitCode.Failed));
+        Assert.False(Directory.Exists(In("run")));
+        var run = (await CommandLineRun.Hadal([.. train, .. evaluation])).AssertSucceeded();
+        Assert.Matches(@"step 5: bpb \d\.\d{4} bits per byte\n", run.Error);
+        var lines = File.ReadLines(In("run/metrics.jsonl")).Select(l => JsonNode.Parse(l)!).Where(l => l["evaluation"] is not null).ToList();
+        Assert.Equal([5, 10], lines.Select(l => (int)l["step"]!));
+        foreach (var line in lines)
+        {
+            var checkpoint = In($"run/checkpoints/step-{(int)line["step"]!:D8}");
+            var command = JsonNode.Parse((await CommandLineRun.Hadal("eval", "--model", checkpoint, "--tasks", "bpb", "--data", texts, "--json")).AssertSucceeded().Out)!;
+            Assert.Equal((double)command["bits_per_byte"]!, (double)line["evaluation"]!["bpb"]!["score"]!);
+            Assert.True(File.Exists(In($"run/evaluations/step-{(int)line["step"]!:D8}/results.json")));
+        }
+    }
+
+    [Fact]
     public async Task WhatIsWrongIsNamed()
     {
         async Task<string> Fails(params string[] more) => (await CommandLineRun.Hadal(["train", "--recipe", recipe, "--output", In("run"), .. more])).AssertFailed(ExitCode.Failed);

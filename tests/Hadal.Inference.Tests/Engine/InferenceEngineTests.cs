@@ -113,6 +113,8 @@ public sealed class InferenceEngineTests
         Assert.Throws<ContextOverflowException>(() => engine.Begin(new GenerationRequest { Prompt = new int[100] }));
         Assert.Throws<ArgumentException>(() => engine.Begin(new GenerationRequest { Prompt = [] }));
         Assert.Throws<ArgumentException>(() => engine.Begin(new GenerationRequest { Prompt = [ScriptedModel.Vocabulary] }));
+        foreach (var id in (int[])[-1, ScriptedModel.Vocabulary])
+            Assert.Throws<ArgumentException>(() => engine.Begin(new GenerationRequest { Prompt = [1], Sampling = new SamplingOptions { LogitBias = new Dictionary<int, double> { [id] = 1 } } }));
         Assert.Throws<ArgumentOutOfRangeException>(() => engine.Begin(new GenerationRequest { Prompt = [1], MaxNewTokens = -1 }));
         Assert.Throws<ArgumentOutOfRangeException>(() => engine.Begin(new GenerationRequest { Prompt = [1], Sampling = new SamplingOptions { TopP = 2 } }));
         Assert.Throws<ArgumentException>(() => engine.Begin(new GenerationRequest { Prompt = [1], StopStrings = ["x"] }));

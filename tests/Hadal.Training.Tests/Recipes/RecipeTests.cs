@@ -117,7 +117,7 @@ public sealed class RecipeTests
     }
 
     [Theory]
-    [InlineData("optimiser", "{}", "optimiser: there is no such key; allowed here: balance, data, initializer_range, model, name, optimizer, precision, recompute, run, schedule, seed, start_from, tokenizer")]
+    [InlineData("optimiser", "{}", "optimiser: there is no such key; allowed here: balance, data, evaluation, initializer_range, model, name, optimizer, precision, recompute, run, schedule, seed, start_from, tokenizer")]
     [InlineData("data.sequence_lenght", "5", "data.sequence_lenght: there is no such key; allowed here: fim_rate, mask_documents, punctuation_split_rate, sequence_length, sources")]
     [InlineData("data.sources", "[{\"shard\": \"x\"}]", "data.sources[0].shard: there is no such key; allowed here: chats, field, files, shards, stories, weight")]
     [InlineData("model.hiden_size", "5", "model.hiden_size: there is no such key; allowed here: first_k_dense_replace")]
@@ -138,6 +138,13 @@ public sealed class RecipeTests
     [InlineData("schedule.epochs", "1", "schedule: expected one of tokens, epochs, found both")]
     [InlineData("data.sources", "[{\"shards\": \"x\"}, {\"chats\": [\"y\"]}]", "data.text_share: expected a share above 0 and below 1, with chats and text, found 0")]
     [InlineData("data.text_share", "0.5", "data.text_share: expected nothing, without both chats and text, found 0.5")]
+    [InlineData("evaluation", "{\"tasks\": [\"bpb\"]}", "evaluation.data: expected this key, found none")]
+    [InlineData("evaluation", "{\"tasks\": [], \"data\": \"d\"}", "evaluation.tasks: expected 1 to 1000 tasks, found 0")]
+    [InlineData("evaluation", "{\"tasks\": [\"a\", \"a\"], \"data\": \"d\"}", "evaluation.tasks: expected each task once, found a, a")]
+    [InlineData("evaluation", "{\"tasks\": [\"a\"], \"data\": \"d\", \"limit\": 0}", "evaluation.limit: expected a number from 1 to 2147483647, found 0")]
+    [InlineData("evaluation", "{\"tasks\": [\"a\"], \"data\": \"d\", \"shots\": 0}", "evaluation.shots: there is no such key; allowed here: data, limit, tasks")]
+    [InlineData("run", "{\"evaluation_steps\": 200}", "evaluation: expected tasks and data, there being run.evaluation_steps, found none")]
+    [InlineData("run", "{\"evaluation_steps\": 300}", "run.evaluation_steps: expected a multiple of run.checkpoint_steps, 200: checkpoints are what is evaluated, found 300")]
     [InlineData("name", "\"a/b\"", "name: expected a name without slashes, found a/b")]
     [InlineData("schedule.sequences", "null", "schedule.sequences: expected this key, found none")]
     public void What_is_wrong_is_named_with_its_path(string key, string value, string message)

@@ -199,11 +199,11 @@ public sealed class TrainingRunTests : IDisposable
         Assert.Equal(6 * (Weights + (3.0 * 2 * 40 * 100 / 2)), Hadal.Training.Presets.ParameterTotals.TrainingFlopsPerToken(config, 100));
     }
 
-    private RunResult Run(string name, int threads = 2, Watch? watch = null, string recipe = Recipe)
+    private RunResult Run(string name, int threads = 2, Watch? watch = null, string recipe = Recipe, CheckpointEvaluator? evaluator = null)
     {
         using var pool = new KernelThreads(threads);
         watch ??= new();
-        using var run = TrainingRun.Open(recipe, new RunFolder(folder.File(name)), pool, watch, null, TestContext.Current.CancellationToken);
+        using var run = TrainingRun.Open(recipe, new RunFolder(folder.File(name)), pool, watch, null, evaluator, TestContext.Current.CancellationToken);
         watch.Run = run;
         return run.Run(watch.Stop.Token);
     }

@@ -39,8 +39,7 @@ internal static class BenchCommand
         var batch = TypedOptions.Integer("--batch", "Sequences at once, each with its own prompt. [default: 1]", 1, 1024);
         var contexts = TypedOptions.Integers("--context", "Measure attention behind so many cached tokens, too: 8192,32768.", 1);
         var threads = TypedOptions.Integer("--threads", "Threads to compute with. [default: all processors]", 1, 1024);
-        var activations = TypedOptions.OneOf<ActivationPrecision?>(
-            "--activations", "Precision of activations. [default: int8]", ("int8", ActivationPrecision.Int8), ("fp32", ActivationPrecision.F32), ("fp8", ActivationPrecision.Fp8));
+        var activations = ModelOptions.ActivationPrecisions(ActivationPrecision.Int8);
         var cacheType = ModelOptions.CacheTypes();
         var save = TypedOptions.Text("--save", "FILE", "With --shape: write the random weights, with a made-up vocabulary, as a GGUF file, and measure nothing.");
         var wholeKvB = TypedOptions.Flag("--whole-kv-b", "With --save: keep the key/value up-projection in one tensor, as ik_llama.cpp wants it.");

@@ -22,7 +22,7 @@ internal static class ChatCommand
             "hadal chat",
             "hadal chat --model path/to/model --system \"Answer in one sentence.\"",
             "hadal chat --model path/to/model.gguf --context 16384 --temperature 0.3 --top-p 0.95");
-        var model = new ModelOptions(command, ModelPlace.OptionOrDemo);
+        var model = new ModelOptions(command, ModelPlace.OptionOrBundled);
         var system = TypedOptions.Text("--system", "TEXT", "The system prompt.");
         var load = TypedOptions.Text("--load", "FILE", "Go on with a conversation that /save wrote.");
         var newTokens = TypedOptions.Integer("--max-new-tokens", "Most tokens of an answer. [default: as many as fit]", 1);

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using Hadal.Checkpoints.Config;
-using Hadal.Cli.Demo;
 using Hadal.Cli.Terminals;
 using Hadal.Inference.Model;
 using Hadal.Numerics.Kernels;
@@ -16,8 +15,8 @@ internal enum ModelPlace
     /// <summary>The option <c>--model</c>.</summary>
     Option,
 
-    /// <summary>The option <c>--model</c>, and the demo model without it.</summary>
-    OptionOrDemo,
+    /// <summary>The option <c>--model</c>, and the model that comes with hadal without it.</summary>
+    OptionOrBundled,
 }
 
 /// <summary>The model of a command, and the options that say how it is run.</summary>
@@ -33,16 +32,14 @@ internal sealed class ModelOptions
     private readonly Option<AttentionForm> attention = TypedOptions.Choice(
         "--attention", "Form of latent attention.", ("absorb", AttentionForm.Absorb), ("naive", AttentionForm.Naive));
 
-    private readonly Option<ActivationPrecision> activations = TypedOptions.Choice(
-        "--activations", "Precision of activations: int8 is fast on GGUF's integer types; fp8 is W8A8 as DeepSeek's GPU code computes it.",
-        ("fp32", ActivationPrecision.F32), ("int8", ActivationPrecision.Int8), ("fp8", ActivationPrecision.Fp8));
-
     private readonly Option<CacheFormat> cacheType = CacheTypes();
 
     private readonly Option<MtpInput> mtpInput = TypedOptions.Choice(
         "--mtp-input", "State that the MTP module reads.", ("after-norm", MtpInput.AfterFinalNorm), ("before-norm", MtpInput.BeforeFinalNorm));
 
     private readonly ModelPlace place;
+    private Option<ActivationPrecision?>? activations;
+    private ActivationPrecision usualActivations;
 
     /// <summary>The options of a command that reads a model's files but does not run it.</summary>
     public ModelOptions(Command command, ModelPlace place)
@@ -56,8 +53,8 @@ internal sealed class ModelOptions
         }
 
         option.Required = place == ModelPlace.Option;
-        if (place == ModelPlace.OptionOrDemo)
-            option.Description = $"{Where} [default: a small random model made on the spot]";
+        if (place == ModelPlace.OptionOrBundled)
+            option.Description = $"{Where} [default: hadal-tiny, which comes with hadal]";
         command.Add(option);
     }
 
@@ -77,8 +74,11 @@ internal sealed class ModelOptions
     }
 
     /// <summary>Adds the choices of arithmetic.</summary>
-    public ModelOptions Arithmetic(Command command)
+    /// <param name="command">What they are added to.</param>
+    /// <param name="usual">Precision of activations where none is asked for.</param>
+    public ModelOptions Arithmetic(Command command, ActivationPrecision usual = ActivationPrecision.Int8)
     {
+        (activations, usualActivations) = (ActivationPrecisions(usual), usual);
         command.Add(attention);
         command.Add(activations);
         return this;
@@ -100,7 +100,7 @@ internal sealed class ModelOptions
 
     /// <summary>The path that was named.</summary>
     public string Path(ParseResult result, Terminal terminal) =>
-        place == ModelPlace.Argument ? result.GetRequiredValue(argument) : result.GetValue(option) ?? DemoModel.Path(terminal);
+        place == ModelPlace.Argument ? result.GetRequiredValue(argument) : result.GetValue(option) ?? BundledModel.Path(terminal);
 
     /// <summary>Opens the model to be run.</summary>
     /// <param name="result">The command line.</param>
@@ -120,10 +120,18 @@ internal sealed class ModelOptions
     public ForwardOptions Forward(ParseResult result) => new()
     {
         Attention = result.GetValue(attention),
-        Activations = result.GetValue(activations),
+        Activations = (activations is null ? null : result.GetValue(activations)) ?? usualActivations,
         Cache = result.GetValue(cacheType),
         MtpInput = result.GetValue(mtpInput),
     };
+
+    /// <summary>The option that says what linear layers multiply with.</summary>
+    /// <param name="usual">What is taken without it.</param>
+    public static Option<ActivationPrecision?> ActivationPrecisions(ActivationPrecision usual) => TypedOptions.OneOf<ActivationPrecision?>(
+        "--activations",
+        "Precision of activations: int8 for weights of GGUF's integer types, several times as fast; other weights are multiplied in fp32; fp8 is W8A8 for FP8 models, as DeepSeek's GPU code computes it. "
+        + $"[default: {(usual == ActivationPrecision.Int8 ? "int8" : "fp32")}]",
+        ("int8", ActivationPrecision.Int8), ("fp32", ActivationPrecision.F32), ("fp8", ActivationPrecision.Fp8));
 
     /// <summary>The option that says how the cache is stored.</summary>
     public static Option<CacheFormat> CacheTypes() => TypedOptions.Choice(

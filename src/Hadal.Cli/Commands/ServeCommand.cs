@@ -1,6 +1,5 @@
 using System.CommandLine;
 using Hadal.Checkpoints.Chat;
-using Hadal.Cli.Demo;
 using Hadal.Cli.Terminals;
 using Hadal.Inference.Engine;
 using Hadal.Inference.Model;
@@ -26,7 +25,7 @@ internal static class ServeCommand
             "hadal serve --config appsettings.json");
         var models = new Option<string[]>("--model")
         {
-            Description = "A model folder or a .gguf file, with NAME= before it for another name than its own; may be given several times. [default: a small random model made on the spot]",
+            Description = "A model folder or a .gguf file, with NAME= before it for another name than its own; may be given several times. [default: hadal-tiny, which comes with hadal]",
             HelpName = "MODEL",
             AllowMultipleArgumentsPerToken = false,
             DefaultValueFactory = _ => [],
@@ -42,8 +41,7 @@ internal static class ServeCommand
         var template = TypedOptions.OneOf<string?>("--chat-template", "The prompt format. [default: the model's own]", [.. ChatTemplates.All.Select(t => (t.Name, (string?)t.Name))]);
         template.HelpName = "NAME";
         var threads = TypedOptions.Integer("--threads", "Threads to compute with; no influence on the result. [default: all processors]", 1, 1024);
-        var activations = TypedOptions.Choice(
-            "--activations", "Precision of activations.", ("fp32", ActivationPrecision.F32), ("int8", ActivationPrecision.Int8), ("fp8", ActivationPrecision.Fp8));
+        var activations = ModelOptions.ActivationPrecisions(ActivationPrecision.Int8);
         var cache = ModelOptions.CacheTypes();
         foreach (var option in (Option[])[models, config, host, port, open, certificate, key, context, parallel, template, threads, activations, cache])
             command.Add(option);
@@ -65,14 +63,14 @@ internal static class ServeCommand
                     Run = defaults.Run with
                     {
                         Threads = result.GetValue(threads),
-                        Engine = new EngineOptions { Speculation = drafts.Read(result), Forward = new ForwardOptions { Activations = result.GetValue(activations), Cache = result.GetValue(cache) } },
+                        Engine = new EngineOptions { Speculation = drafts.Read(result), Forward = new ForwardOptions { Activations = result.GetValue(activations) ?? ActivationPrecision.Int8, Cache = result.GetValue(cache) } },
                     },
                 };
             }
 
             var named = result.GetValue(models)!.Select(Model).ToList();
             if (named.Count == 0 && settings.Models.Count == 0 && settings.Upstreams.Count == 0)
-                named.Add(Model($"demo={DemoModel.Path(terminal)}"));
+                named.Add(Model($"{BundledModel.Name}={BundledModel.Path(terminal)}"));
             settings = settings with
             {
                 // The first model is what most clients will use: it is there before they come.

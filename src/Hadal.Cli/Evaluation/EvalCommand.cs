@@ -21,7 +21,7 @@ internal static class EvalCommand
             "hadal eval --model path/to/model --tasks bpb --data texts.jsonl --json",
             "hadal eval --model path/to/model --tasks hellaswag,mmlu --data path/to/benchmarks --limit 100 --output results/model",
             "hadal eval --endpoint http://localhost:8080 --api-model name --tasks gsm8k,humaneval --data path/to/benchmarks --output results/name");
-        var model = new ModelOptions(command, ModelPlace.OptionOrDemo).Running(command).Arithmetic(command);
+        var model = new ModelOptions(command, ModelPlace.OptionOrBundled).Running(command).Arithmetic(command);
         var context = TypedOptions.Integer("--context", "Most tokens of prompt and output. [default: the model's context, at most 4096]", 64);
         command.Add(context);
         var endpoint = new EndpointFlags(command);

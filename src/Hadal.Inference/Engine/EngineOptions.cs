@@ -36,8 +36,8 @@ public sealed record EngineOptions
     /// <summary>Speculative decoding; null for none.</summary>
     public SpeculationOptions? Speculation { get; init; }
 
-    /// <summary>Arithmetic choices.</summary>
-    public ForwardOptions Forward { get; init; } = new();
+    /// <summary>Arithmetic choices; weights in integer formats are multiplied with 8-bit activations unless it says otherwise.</summary>
+    public ForwardOptions Forward { get; init; } = new() { Activations = ActivationPrecision.Int8 };
 
     /// <summary>Checks the ranges.</summary>
     /// <exception cref="ArgumentOutOfRangeException">A value is outside its range; the message names it.</exception>

@@ -94,10 +94,11 @@ public sealed class GenerateTests(DemoFolder demo) : IClassFixture<DemoFolder>
     }
 
     [Fact]
-    public async Task WithoutAModelTheDemoModelIsMadeAndSaysSo()
+    public async Task WithoutAModelTheOneThatComesWithHadalWritesAndIsNamed()
     {
-        var run = (await CommandLineRun.Hadal("generate", "--prompt", "a", "--max-new-tokens", "2", "--ids")).AssertSucceeded();
-        Assert.Contains("its answers are noise", run.Error);
+        var run = (await CommandLineRun.Hadal("generate", "--prompt", "Once upon a", "--max-new-tokens", "1", "--temperature", "0")).AssertSucceeded();
+        Assert.Contains("this is hadal-tiny, which comes with hadal", run.Error);
+        Assert.Equal(" time", run.Out.TrimEnd('\n'));
     }
 
     [Fact]

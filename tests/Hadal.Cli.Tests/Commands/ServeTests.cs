@@ -7,7 +7,7 @@ namespace Hadal.Cli.Tests.Commands;
 public sealed partial class ServeTests
 {
     [Fact]
-    public async Task ServesTheDemoModelUntilInterruptedAndHoldsEveryCase()
+    public async Task ServesTheBundledModelUntilInterruptedAndHoldsEveryCase()
     {
         var notices = new SharedWriter();
         using var interrupts = new Interrupts();
@@ -23,7 +23,7 @@ public sealed partial class ServeTests
         var url = $"{address.Value}/v1";
         var table = (await CommandLineRun.Hadal("conform", url)).AssertSucceeded();
         Assert.Matches(@"\n(\d+) of \1 cases hold\n$", table.Out);
-        var json = JsonDocument.Parse((await CommandLineRun.Hadal("conform", url, "--model", "demo", "--json")).AssertSucceeded().Out).RootElement;
+        var json = JsonDocument.Parse((await CommandLineRun.Hadal("conform", url, "--model", "hadal-tiny", "--json")).AssertSucceeded().Out).RootElement;
         Assert.Equal((0, json.GetProperty("cases").GetArrayLength()), (json.GetProperty("failed").GetInt32(), json.GetProperty("passed").GetInt32()));
         var load = JsonDocument.Parse((await CommandLineRun.Hadal("load", url, "--seconds", "1", "--connections", "4", "--generate", "8", "--drop", "0.3", "--json")).AssertSucceeded().Out).RootElement;
         Assert.True(load.GetProperty("complete").GetInt32() > 0 && load.GetProperty("tokens_per_second").GetDouble() > 0, load.ToString());

@@ -47,6 +47,13 @@ internal unsafe interface IIntegerFormat<TSelf> : IWeightFormat<TSelf>
     /// <summary>How tile kernels lay out blocks of this format.</summary>
     static abstract IntegerPanel Panel { get; }
 
+    /// <summary>One block as <see cref="PortableTiles"/> wants it.</summary>
+    /// <param name="block">One block.</param>
+    /// <param name="codes">[A]: q with the zero point on it, so that it is unsigned; as it is where <see cref="IntegerPanel.IsSigned"/>.</param>
+    /// <param name="scales">[S]: each integer scale once, if there are any.</param>
+    /// <param name="minima">[S]: each minimum once, if there are any beside integer scales.</param>
+    static abstract void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima);
+
     /// <summary>The integer scales and minima of one block of each of up to sixteen rows, laid out for the tile kernels; nothing for blocks of 32. Needs AVX-512.</summary>
     /// <param name="block">The first row's block.</param>
     /// <param name="rowBytes">Bytes from one row to the next.</param>

@@ -52,7 +52,11 @@ public readonly unsafe partial struct IQ4_NL : IIntegerFormat<IQ4_NL>
     static MachineCode.RowAssembly IIntegerFormat<IQ4_NL>.Rows => new NibbleRows(BlockBytes, Codes, 128, table: [.. Table.ToArray().Select(static v => (byte)(v + 128))]);
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<IQ4_NL>.Panel => new(32, 0, 128, HasMinimum: false);
+    public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima) =>
+        LookUp(IntegerLanes.Nibbles(block + Codes)).Store((sbyte*)codes);
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<IQ4_NL>.Panel => new(32, 0, 128, HasMinimum: false, MaxCode: 255);
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)

@@ -55,7 +55,17 @@ public readonly unsafe partial struct IQ4_XS : IIntegerFormat<IQ4_XS>
     static MachineCode.RowAssembly IIntegerFormat<IQ4_XS>.Rows => new RowCode();
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<IQ4_XS>.Panel => new(256, SubBlocks, Zero, HasMinimum: false);
+    public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima)
+    {
+        for (var j = 0; j < SubBlocks; j++)
+        {
+            IQ4_NL.LookUp(IntegerLanes.Nibbles(block + Codes + (16 * j))).Store((sbyte*)codes + (32 * j));
+            scales[j] = (short)IntegerScale(new ReadOnlySpan<byte>(block, Codes), j);
+        }
+    }
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<IQ4_XS>.Panel => new(256, SubBlocks, Zero, HasMinimum: false, MaxCode: 255);
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)

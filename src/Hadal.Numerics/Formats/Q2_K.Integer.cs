@@ -52,7 +52,20 @@ public readonly unsafe partial struct Q2_K : IIntegerFormat<Q2_K>
     static MachineCode.RowAssembly IIntegerFormat<Q2_K>.Rows => new RowCode();
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q2_K>.Panel => new(256, 16, 0, HasMinimum: true);
+    public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima)
+    {
+        var (lower, upper) = Vector128.Widen(Vector128.Load(block) & Vector128.Create((byte)0x0F));
+        lower.Store((ushort*)scales);
+        upper.Store((ushort*)scales + 8);
+        (lower, upper) = Vector128.Widen(Vector128.Load(block) >>> 4);
+        lower.Store((ushort*)minima);
+        upper.Store((ushort*)minima + 8);
+        for (var n = 0; n < 8; n++)
+            ((Vector256.Load(block + Codes + (32 * (n / 4))) >>> (2 * (n % 4))) & Vector256.Create((byte)3)).Store(codes + (32 * n));
+    }
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q2_K>.Panel => new(256, 16, 0, HasMinimum: true, MaxCode: 3);
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)

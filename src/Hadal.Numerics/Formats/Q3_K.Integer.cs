@@ -59,7 +59,21 @@ public readonly unsafe partial struct Q3_K : IIntegerFormat<Q3_K>
     static MachineCode.RowAssembly IIntegerFormat<Q3_K>.Rows => new RowCode();
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q3_K>.Panel => new(256, 16, Zero, HasMinimum: false);
+    public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima)
+    {
+        var (lower, upper) = Vector128.Widen(BlockScales(block));
+        lower.Store(scales);
+        upper.Store(scales + 8);
+        var bits = Vector256.Load(block);
+        for (var n = 0; n < 8; n++)
+        {
+            var two = (Vector256.Load(block + Codes + (32 * (n / 4))) >>> (2 * (n % 4))) & Vector256.Create((byte)3);
+            (two | (((bits >>> n) & Vector256<byte>.One) << 2)).Store(codes + (32 * n));
+        }
+    }
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q3_K>.Panel => new(256, 16, Zero, HasMinimum: false, MaxCode: 7);
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)

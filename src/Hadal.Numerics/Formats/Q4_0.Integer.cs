@@ -45,7 +45,11 @@ public readonly unsafe partial struct Q4_0 : IIntegerFormat<Q4_0>
     static MachineCode.RowAssembly IIntegerFormat<Q4_0>.Rows => new NibbleRows(BlockBytes, Codes, Zero);
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q4_0>.Panel => new(32, 0, Zero, HasMinimum: false);
+    public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima) =>
+        IntegerLanes.Nibbles(block + Codes).Store(codes);
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q4_0>.Panel => new(32, 0, Zero, HasMinimum: false, MaxCode: 15);
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)

@@ -46,7 +46,11 @@ public readonly unsafe partial struct Q4_1 : IIntegerFormat<Q4_1>
     static MachineCode.RowAssembly IIntegerFormat<Q4_1>.Rows => new NibbleRows(BlockBytes, Codes, 0, minimum: 2);
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q4_1>.Panel => new(32, 0, 0, HasMinimum: true);
+    public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima) =>
+        IntegerLanes.Nibbles(block + Codes).Store(codes);
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q4_1>.Panel => new(32, 0, 0, HasMinimum: true, MaxCode: 15);
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)

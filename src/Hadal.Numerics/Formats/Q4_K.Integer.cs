@@ -73,7 +73,20 @@ public readonly unsafe partial struct Q4_K : IIntegerFormat<Q4_K>
     static MachineCode.RowAssembly IIntegerFormat<Q4_K>.Rows => new SixBitPairRows(BlockBytes, Codes, null);
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q4_K>.Panel => new(256, 8, 0, HasMinimum: true);
+    public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima)
+    {
+        SixBitPairs.Scales(block + Pairs).Store(scales);
+        SixBitPairs.Minima(block + Pairs).Store(minima);
+        for (var j = 0; j < 8; j += 2)
+        {
+            var packed = Vector256.Load(block + Codes + (16 * j));
+            (packed & Vector256.Create((byte)0x0F)).Store(codes + (32 * j));
+            (packed >>> 4).Store(codes + (32 * j) + 32);
+        }
+    }
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q4_K>.Panel => new(256, 8, 0, HasMinimum: true, MaxCode: 15);
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima) => SixBitPairs.PackColumns(block, rowBytes, count, scales, minima);

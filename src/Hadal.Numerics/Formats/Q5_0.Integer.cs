@@ -45,7 +45,11 @@ public readonly unsafe partial struct Q5_0 : IIntegerFormat<Q5_0>
     static MachineCode.RowAssembly IIntegerFormat<Q5_0>.Rows => new NibbleRows(BlockBytes, Codes, Zero, fifthBits: HighBits);
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q5_0>.Panel => new(32, 0, Zero, HasMinimum: false);
+    public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima) =>
+        (IntegerLanes.Nibbles(block + Codes) | IntegerLanes.FifthBits(*(uint*)(block + HighBits))).Store(codes);
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q5_0>.Panel => new(32, 0, Zero, HasMinimum: false, MaxCode: 31);
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)

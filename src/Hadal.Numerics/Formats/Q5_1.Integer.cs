@@ -46,7 +46,11 @@ public readonly unsafe partial struct Q5_1 : IIntegerFormat<Q5_1>
     static MachineCode.RowAssembly IIntegerFormat<Q5_1>.Rows => new NibbleRows(BlockBytes, Codes, 0, minimum: 2, fifthBits: HighBits);
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q5_1>.Panel => new(32, 0, 0, HasMinimum: true);
+    public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima) =>
+        (IntegerLanes.Nibbles(block + Codes) | IntegerLanes.FifthBits(*(uint*)(block + HighBits))).Store(codes);
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q5_1>.Panel => new(32, 0, 0, HasMinimum: true, MaxCode: 31);
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)

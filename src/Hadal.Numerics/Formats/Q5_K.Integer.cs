@@ -92,7 +92,21 @@ public readonly unsafe partial struct Q5_K : IIntegerFormat<Q5_K>
     static MachineCode.RowAssembly IIntegerFormat<Q5_K>.Rows => new SixBitPairRows(BlockBytes, Codes, HighBits);
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q5_K>.Panel => new(256, 8, 0, HasMinimum: true);
+    public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima)
+    {
+        SixBitPairs.Scales(block + Pairs).Store(scales);
+        SixBitPairs.Minima(block + Pairs).Store(minima);
+        var high = Vector256.Load(block + HighBits);
+        for (var j = 0; j < 8; j += 2)
+        {
+            var packed = Vector256.Load(block + Codes + (16 * j));
+            ((packed & Vector256.Create((byte)0x0F)) | (((high >>> j) & Vector256<byte>.One) << 4)).Store(codes + (32 * j));
+            ((packed >>> 4) | (((high >>> (j + 1)) & Vector256<byte>.One) << 4)).Store(codes + (32 * j) + 32);
+        }
+    }
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q5_K>.Panel => new(256, 8, 0, HasMinimum: true, MaxCode: 31);
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima) => SixBitPairs.PackColumns(block, rowBytes, count, scales, minima);

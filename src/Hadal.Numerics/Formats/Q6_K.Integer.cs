@@ -112,7 +112,26 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
     static MachineCode.RowAssembly IIntegerFormat<Q6_K>.Rows => new RowCode();
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q6_K>.Panel => new(256, 16, Zero, HasMinimum: false);
+    public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima)
+    {
+        var (lower, upper) = Vector128.Widen(Vector128.Load((sbyte*)block + Scales));
+        lower.Store(scales);
+        upper.Store(scales + 8);
+        var nibble = Vector256.Create((byte)0x0F);
+        var two = Vector256.Create((byte)0x30);
+        for (var half = 0; half < 2; half++)
+        {
+            var high = Vector256.Load(block + HighBits + (32 * half));
+            var (first, second) = (Vector256.Load(block + (64 * half)), Vector256.Load(block + (64 * half) + 32));
+            ((first & nibble) | ((high << 4) & two)).Store(codes + (128 * half));
+            ((second & nibble) | ((high << 2) & two)).Store(codes + (128 * half) + 32);
+            ((first >>> 4) | (high & two)).Store(codes + (128 * half) + 64);
+            ((second >>> 4) | ((high >>> 2) & two)).Store(codes + (128 * half) + 96);
+        }
+    }
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q6_K>.Panel => new(256, 16, Zero, HasMinimum: false, MaxCode: 63);
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)

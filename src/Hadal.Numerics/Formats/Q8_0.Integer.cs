@@ -37,7 +37,11 @@ public readonly unsafe partial struct Q8_0 : IIntegerFormat<Q8_0>
     static MachineCode.RowAssembly IIntegerFormat<Q8_0>.Rows => new RowCode();
 
     /// <inheritdoc/>
-    static IntegerPanel IIntegerFormat<Q8_0>.Panel => new(32, 0, 128, HasMinimum: false);
+    public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima) =>
+        Vector256.Load(block + 2).Store(codes);
+
+    /// <inheritdoc/>
+    static IntegerPanel IIntegerFormat<Q8_0>.Panel => new(32, 0, 128, HasMinimum: false, MaxCode: 255);
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)

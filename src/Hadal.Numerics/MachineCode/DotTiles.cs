@@ -1,5 +1,4 @@
 using System.ComponentModel;
-using System.Runtime.Intrinsics.X86;
 using Hadal.Numerics.Formats;
 using Hadal.Numerics.Kernels.Gemm;
 
@@ -7,7 +6,7 @@ namespace Hadal.Numerics.MachineCode;
 
 /// <summary>
 /// Assembled bfloat16 tiles. One is handed out only after it has given the bits of plain loops on this processor; where the processor lacks the
-/// instruction, the system refuses executable memory, or HADAL_KERNEL=portable is set, there is none.
+/// instructions, the system refuses executable memory, or HADAL_KERNEL=portable is set, there is none.
 /// </summary>
 internal static unsafe class DotTiles
 {
@@ -20,11 +19,11 @@ internal static unsafe class DotTiles
 
     private static nint Make(int vectors)
     {
-        if (!DotTile.IsSupported || Environment.GetEnvironmentVariable("HADAL_KERNEL") == "portable")
+        if (Environment.GetEnvironmentVariable("HADAL_KERNEL") == "portable" || !(DotTile.IsSupported || FmaTile.IsSupported))
             return 0;
         try
         {
-            var kernel = DotTile.Assemble(vectors);
+            var kernel = DotTile.IsSupported ? DotTile.Assemble(vectors) : FmaTile.Assemble(vectors);
             return PassesSelfTest(vectors, kernel) ? kernel : 0;
         }
         catch (Win32Exception)

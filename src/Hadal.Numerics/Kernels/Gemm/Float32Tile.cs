@@ -1,10 +1,11 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace Hadal.Numerics.Kernels.Gemm;
 
 /// <summary>
-/// Tiles of float32 products, 12 rows by 32 or 16 columns: all sums in registers, written out because the JIT keeps named locals there and arrays not.
+/// Tiles of float32 products, 12 rows by 32 or 16 columns: all sums in registers (or a quarter of them where registers are few), written out because the JIT keeps named locals there and arrays not.
 /// Each sum is a chain of fused multiply-adds in rising step.
 /// </summary>
 internal static unsafe class Float32Tile
@@ -12,10 +13,73 @@ internal static unsafe class Float32Tile
     /// <summary>Computes one tile.</summary>
     public static void Multiply(GemmTile* tile)
     {
-        if (tile->Columns > 16)
+        if (!Vector512.IsHardwareAccelerated)
+            Narrow(tile);
+        else if (tile->Columns > 16)
             Tile32(tile);
         else
             Tile16(tile);
+    }
+
+    // Sixteen vector registers, whatever their length: six rows by two of them at a time.
+    private static void Narrow(GemmTile* t)
+    {
+        for (var column = 0; column < (t->Columns > 16 ? 32 : 16); column += 2 * Vector<float>.Count)
+        {
+            for (var row = 0; row < GemmTile.Rows; row += 6)
+                Block6(t, row, column * sizeof(float));
+        }
+    }
+
+    private static void Block6(GemmTile* t, int firstRow, int column)
+    {
+        Vector<float> c00 = default, c01 = default, c10 = default, c11 = default, c20 = default, c21 = default;
+        Vector<float> c30 = default, c31 = default, c40 = default, c41 = default, c50 = default, c51 = default;
+        byte* a0 = t->A + (firstRow * t->ARow), a3 = a0 + (3 * t->ARow), b = t->B + column;
+        nint row = t->ARow, step = t->AStep;
+        for (var k = t->Steps; k > 0; k--)
+        {
+            var b0 = Vector.Load((float*)b);
+            var b1 = Vector.Load((float*)b + Vector<float>.Count);
+            var v0 = Vector.Create(*(float*)a0);
+            c00 = Vector.FusedMultiplyAdd(v0, b0, c00);
+            c01 = Vector.FusedMultiplyAdd(v0, b1, c01);
+            var v1 = Vector.Create(*(float*)(a0 + row));
+            c10 = Vector.FusedMultiplyAdd(v1, b0, c10);
+            c11 = Vector.FusedMultiplyAdd(v1, b1, c11);
+            var v2 = Vector.Create(*(float*)(a0 + (2 * row)));
+            c20 = Vector.FusedMultiplyAdd(v2, b0, c20);
+            c21 = Vector.FusedMultiplyAdd(v2, b1, c21);
+            var v3 = Vector.Create(*(float*)a3);
+            c30 = Vector.FusedMultiplyAdd(v3, b0, c30);
+            c31 = Vector.FusedMultiplyAdd(v3, b1, c31);
+            var v4 = Vector.Create(*(float*)(a3 + row));
+            c40 = Vector.FusedMultiplyAdd(v4, b0, c40);
+            c41 = Vector.FusedMultiplyAdd(v4, b1, c41);
+            var v5 = Vector.Create(*(float*)(a3 + (2 * row)));
+            c50 = Vector.FusedMultiplyAdd(v5, b0, c50);
+            c51 = Vector.FusedMultiplyAdd(v5, b1, c51);
+            a0 += step;
+            a3 += step;
+            b += PackedMatrix.StepBytes;
+        }
+
+        var c = t->C + (firstRow * t->CRow) + column;
+        Put(ref c, t, c00, c01);
+        Put(ref c, t, c10, c11);
+        Put(ref c, t, c20, c21);
+        Put(ref c, t, c30, c31);
+        Put(ref c, t, c40, c41);
+        Put(ref c, t, c50, c51);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put(ref byte* c, GemmTile* t, Vector<float> first, Vector<float> second)
+    {
+        var next = (float*)c + Vector<float>.Count;
+        (t->Accumulate != 0 ? Vector.Load((float*)c) + first : first).Store((float*)c);
+        (t->Accumulate != 0 ? Vector.Load(next) + second : second).Store(next);
+        c += t->CRow;
     }
 
     private static void Tile32(GemmTile* t)

@@ -143,12 +143,15 @@ public static unsafe class IntegerMatMul
     {
         var block = WeightFormats.BlockLength(weight.Format);
         var rowBytes = IntegerActivations.RowBytes(weight.Cols, block);
-        var quantized = threads.Scratch(worker, (long)tokens * rowBytes);
+        var quantizedBytes = (long)tokens * rowBytes;
+        var panel = new PanelAction();
+        if (!WeightFormats.TryDispatchInteger(weight.Format, ref panel))
+            throw new ArgumentException($"{weight.Format} has no integer products");
+        var quantized = threads.Scratch(worker, quantizedBytes + IntegerRows.ScratchBytes(panel.Panel, tokens));
         for (var t = 0; t < tokens; t++)
             IntegerActivations.QuantizeRow(new ReadOnlySpan<float>(x + ((long)t * xStride), weight.Cols), block, new Span<byte>(quantized + ((long)t * rowBytes), rowBytes));
-        var action = new RowsAction { Weight = weight, X = quantized, XStride = rowBytes, Y = y, YStride = yStride, Tokens = tokens, End = weight.Rows };
-        if (!WeightFormats.TryDispatchInteger(weight.Format, ref action))
-            throw new ArgumentException($"{weight.Format} has no integer products");
+        var action = new RowsAction { Weight = weight, X = quantized, XStride = rowBytes, Y = y, YStride = yStride, Tokens = tokens, End = weight.Rows, Scratch = quantized + quantizedBytes };
+        WeightFormats.TryDispatchInteger(weight.Format, ref action);
     }
 
     private static bool UsesTiles(WeightMatrix weight, int tokens)
@@ -243,10 +246,11 @@ public static unsafe class IntegerMatMul
         public int Tokens;
         public int Start;
         public int End;
+        public byte* Scratch;
 
         public readonly void Invoke<TFormat>()
             where TFormat : struct, IIntegerFormat<TFormat> =>
-            IntegerRows.Multiply<TFormat>(Weight, Start, End, X, XStride, Y, YStride, Tokens);
+            IntegerRows.Multiply<TFormat>(Weight, Start, End, X, XStride, Y, YStride, Tokens, Scratch);
     }
 
     private struct TilesAction : IIntegerAction
@@ -310,8 +314,12 @@ public static unsafe class IntegerMatMul
                     continue;
                 }
 
+                var panel = new PanelAction();
+                WeightFormats.TryDispatchInteger(product.Weight.Format, ref panel);
+                var scratch = IntegerRows.ScratchBytes(panel.Panel, product.Tokens);
                 var rows = new RowsAction
                 {
+                    Scratch = scratch > 0 ? job.Threads.Scratch(worker, scratch) : null,
                     Weight = product.Weight, X = plan.Tokens, XStride = job.RowBytes, Y = job.Y + product.Output, YStride = product.Weight.Rows, Tokens = product.Tokens, Start = firstRow, End = lastRow,
                 };
                 WeightFormats.TryDispatchInteger(product.Weight.Format, ref rows);

@@ -13,7 +13,8 @@ namespace Hadal.Numerics.Kernels.Integer;
 /// <param name="Scales">S: 8 or 16 for super-blocks; 0 for blocks of 32.</param>
 /// <param name="ZeroPoint">What is taken off every code.</param>
 /// <param name="HasMinimum">Whether blocks have minima.</param>
-internal readonly record struct IntegerPanel(int BlockLength, int Scales, int ZeroPoint, bool HasMinimum)
+/// <param name="MaxCode">The largest unsigned code.</param>
+internal readonly record struct IntegerPanel(int BlockLength, int Scales, int ZeroPoint, bool HasMinimum, int MaxCode)
 {
     /// <summary>Weight rows of a panel: two vectors of sixteen.</summary>
     public const int Rows = 32;
@@ -25,6 +26,9 @@ internal readonly record struct IntegerPanel(int BlockLength, int Scales, int Ze
     public const int ColumnBytes = Rows * 4;
 
     private const int Vector = 64;
+
+    /// <summary>Whether pairs of unsigned codes times activations exceed 16 bits, so that codes are better left signed where products are made of such pairs.</summary>
+    public bool IsSigned => MaxCode > 128;
 
     /// <summary>Start sums for each block: one for each integer scale, or one.</summary>
     public int Sums => Math.Max(1, Scales);

@@ -9,6 +9,14 @@ internal static unsafe class IntegerRows
     // More than four tokens pass the rows several times, a piece at a time that stays in the cache.
     private const int PieceRows = 32;
 
+    // From so many tokens on, unpacking rows once is faster than unpacking them for each token; codes of 8 bits need next to no unpacking.
+    private const int PortableTileThreshold = 3;
+    private const int SignedTileThreshold = 6;
+
+    /// <summary>Bytes of scratch memory that <see cref="Multiply"/> needs.</summary>
+    public static long ScratchBytes(IntegerPanel panel, int tokens) =>
+        TileKernels.Enabled || tokens < (panel.IsSigned ? SignedTileThreshold : PortableTileThreshold) ? 0 : PortableTiles.ScratchBytes(panel, tokens);
+
     /// <summary>y[t, m] for rows [start, end).</summary>
     /// <param name="weight">W [M, K].</param>
     /// <param name="start">First row.</param>
@@ -18,13 +26,17 @@ internal static unsafe class IntegerRows
     /// <param name="y">[T, M].</param>
     /// <param name="yStride">Values from one token's results to the next.</param>
     /// <param name="tokens">T.</param>
-    public static void Multiply<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens)
+    /// <param name="scratch">At least <see cref="ScratchBytes"/>.</param>
+    public static void Multiply<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens, byte* scratch)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
         var blocks = weight.Cols / TFormat.BlockLength;
         if (RowKernels.Find<TFormat>(Math.Min(tokens, RowAssembly.MaxTokens), blocks) == null)
         {
-            Portable<TFormat>(weight, start, end, x, xStride, y, yStride, tokens);
+            if (ScratchBytes(TFormat.Panel, tokens) > 0)
+                PortableTiles.Multiply<TFormat>(weight, start, end, x, xStride, y, yStride, tokens, scratch);
+            else
+                Portable<TFormat>(weight, start, end, x, xStride, y, yStride, tokens);
             return;
         }
 

@@ -28,12 +28,15 @@ internal unsafe interface IIntegerFormat<TSelf> : IWeightFormat<TSelf>
     /// <summary>dmin of a block as binary16 bits; negated where the format adds its minimum.</summary>
     static abstract ushort MinimumBits(byte* block);
 
-    /// <summary>Four partial sums of sum_i s q x over a block.</summary>
+    /// <summary>A zero point that <see cref="Product"/> leaves on the codes of a block of 32.</summary>
+    static abstract int ProductZero { get; }
+
+    /// <summary>Eight partial sums of sum_i s (q + z) x over a block, z being <see cref="ProductZero"/>.</summary>
     /// <param name="block">One block.</param>
     /// <param name="codes">[A] activation codes.</param>
     /// <param name="sums16">[A/16] their sums.</param>
     /// <param name="sums32">[A/32] their sums.</param>
-    static abstract Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32);
+    static abstract Vector256<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32);
 
     /// <summary>Four partial sums of sum_i m x over a block; only with minima.</summary>
     /// <param name="block">One block.</param>

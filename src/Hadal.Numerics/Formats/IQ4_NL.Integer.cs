@@ -9,6 +9,9 @@ namespace Hadal.Numerics.Formats;
 public readonly unsafe partial struct IQ4_NL : IIntegerFormat<IQ4_NL>
 {
     /// <inheritdoc/>
+    public static int ProductZero => 0;
+
+    /// <inheritdoc/>
     public static bool HasMinimum => false;
 
     /// <inheritdoc/>
@@ -32,8 +35,8 @@ public readonly unsafe partial struct IQ4_NL : IIntegerFormat<IQ4_NL>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32) =>
-        IntegerLanes.Fold(IntegerLanes.SignedPairs(LookUp(IntegerLanes.Nibbles(block + Codes)), Vector256.Load(codes)));
+    public static Vector256<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32) =>
+        IntegerLanes.Products(IntegerLanes.SignedPairs(LookUp(IntegerLanes.Nibbles(block + Codes)), Vector256.Load(codes)), Vector256<short>.One);
 
     /// <inheritdoc/>
     public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => default;

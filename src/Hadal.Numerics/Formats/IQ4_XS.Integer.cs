@@ -12,6 +12,9 @@ public readonly unsafe partial struct IQ4_XS : IIntegerFormat<IQ4_XS>
     private const int SubBlocks = 8;
 
     /// <inheritdoc/>
+    public static int ProductZero => 0;
+
+    /// <inheritdoc/>
     public static bool HasMinimum => false;
 
     /// <inheritdoc/>
@@ -36,7 +39,7 @@ public readonly unsafe partial struct IQ4_XS : IIntegerFormat<IQ4_XS>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
+    public static Vector256<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
     {
         var sum = Vector256<int>.Zero;
         for (var j = 0; j < SubBlocks; j++)
@@ -45,7 +48,7 @@ public readonly unsafe partial struct IQ4_XS : IIntegerFormat<IQ4_XS>
             sum += IntegerLanes.Products(pairs, Vector256.Create((short)IntegerScale(new ReadOnlySpan<byte>(block, Codes), j)));
         }
 
-        return IntegerLanes.Fold(sum);
+        return sum;
     }
 
     /// <inheritdoc/>

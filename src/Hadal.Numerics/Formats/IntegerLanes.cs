@@ -71,9 +71,17 @@ internal static unsafe class IntegerLanes
     public static Vector512<sbyte> UpperHalves(Vector512<sbyte> a, Vector512<sbyte> b) =>
         Avx512F.Shuffle4x128(a.AsInt32(), b.AsInt32(), 0b11_10_11_10).AsSByte();
 
-    /// <summary>The sum of pairs of lanes, folded to four lanes.</summary>
+    /// <summary>Lane <paramref name="j"/> of the eight in each half, in every lane of it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> Fold(Vector256<short> pairs) => Fold(Products(pairs, Vector256<short>.One));
+    public static Vector256<short> Repeat(Vector256<short> lanes, int j) => Avx2.IsSupported
+        ? Avx2.Shuffle(lanes.AsByte(), Vector256.Create((ushort)(0x0100 + (j * 0x0202))).AsByte()).AsInt16()
+        : Vector256.Create(lanes.GetElement(j));
+
+    /// <summary>The same with the next lane in the upper half.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<short> RepeatTwo(Vector256<short> lanes, int j) => Avx2.IsSupported
+        ? Avx2.Shuffle(lanes.AsByte(), Vector256.Create(Vector128.Create((ushort)(0x0100 + (j * 0x0202))), Vector128.Create((ushort)(0x0302 + (j * 0x0202)))).AsByte()).AsInt16()
+        : Vector256.Create(Vector128.Create(lanes.GetElement(j)), Vector128.Create(lanes.GetElement(j + 1)));
 
     /// <summary>Upper half added to lower half.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -84,25 +92,24 @@ internal static unsafe class IntegerLanes
     public static Vector256<byte> Nibbles(byte* bytes)
     {
         var packed = Vector128.Load(bytes);
-        return Vector256.Create(packed, packed >>> 4) & Vector256.Create((byte)0x0F);
+        return Vector256.Create(packed, (packed.AsUInt16() >>> 4).AsByte()) & Vector256.Create((byte)0x0F);
     }
 
-    /// <summary>Lane i is 0x10 where bit i is set, else 0.</summary>
+    /// <summary>Lane i is 0x10 where bit i of 32 is set, else 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<byte> FifthBits(uint bits)
+    public static Vector256<byte> FifthBits(byte* bits)
     {
         var lanes = Vector256.Create(0x8040201008040201UL).AsByte();
         Vector256<byte> spread;
         if (Avx2.IsSupported)
         {
             var index = Vector256.Create(0x0000000000000000UL, 0x0101010101010101UL, 0x0202020202020202UL, 0x0303030303030303UL).AsByte();
-            spread = Avx2.Shuffle(Vector256.Create(bits).AsByte(), index);
+            spread = Avx2.Shuffle(Vector256.Create(*(uint*)bits).AsByte(), index);
         }
         else
         {
             spread = Vector256.Create(
-                Vector128.Create(Vector64.Create((byte)bits), Vector64.Create((byte)(bits >> 8))),
-                Vector128.Create(Vector64.Create((byte)(bits >> 16)), Vector64.Create((byte)(bits >> 24))));
+                Vector128.Create(Vector64.Create(bits[0]), Vector64.Create(bits[1])), Vector128.Create(Vector64.Create(bits[2]), Vector64.Create(bits[3])));
         }
 
         return Vector256.Equals(spread & lanes, lanes) & Vector256.Create((byte)0x10);

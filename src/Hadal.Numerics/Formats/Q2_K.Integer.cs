@@ -8,6 +8,9 @@ namespace Hadal.Numerics.Formats;
 public readonly unsafe partial struct Q2_K : IIntegerFormat<Q2_K>
 {
     /// <inheritdoc/>
+    public static int ProductZero => 0;
+
+    /// <inheritdoc/>
     public static bool HasMinimum => true;
 
     /// <inheritdoc/>
@@ -27,7 +30,7 @@ public readonly unsafe partial struct Q2_K : IIntegerFormat<Q2_K>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
+    public static Vector256<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
     {
         var sum = Vector256<int>.Zero;
         for (var n = 0; n < 8; n++)
@@ -37,7 +40,7 @@ public readonly unsafe partial struct Q2_K : IIntegerFormat<Q2_K>
             sum += IntegerLanes.Products(IntegerLanes.Pairs(u, Vector256.Load(codes + (32 * n))), scales);
         }
 
-        return IntegerLanes.Fold(sum);
+        return sum;
     }
 
     /// <inheritdoc/>

@@ -8,6 +8,9 @@ namespace Hadal.Numerics.Formats;
 public readonly unsafe partial struct Q3_K : IIntegerFormat<Q3_K>
 {
     /// <inheritdoc/>
+    public static int ProductZero => 0;
+
+    /// <inheritdoc/>
     public static bool HasMinimum => false;
 
     /// <inheritdoc/>
@@ -33,7 +36,7 @@ public readonly unsafe partial struct Q3_K : IIntegerFormat<Q3_K>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
+    public static Vector256<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
     {
         // The zero point of 4 comes off at the end.
         var packed = BlockScales(block);
@@ -49,7 +52,7 @@ public readonly unsafe partial struct Q3_K : IIntegerFormat<Q3_K>
             sum += IntegerLanes.Products(IntegerLanes.Pairs(u, Vector256.Load(codes + (32 * n))), scales);
         }
 
-        return IntegerLanes.Fold(sum) - zero;
+        return sum - zero.ToVector256();
     }
 
     /// <inheritdoc/>

@@ -8,6 +8,9 @@ namespace Hadal.Numerics.Formats;
 public readonly unsafe partial struct Q4_1 : IIntegerFormat<Q4_1>
 {
     /// <inheritdoc/>
+    public static int ProductZero => 0;
+
+    /// <inheritdoc/>
     public static bool HasMinimum => true;
 
     /// <inheritdoc/>
@@ -32,11 +35,8 @@ public readonly unsafe partial struct Q4_1 : IIntegerFormat<Q4_1>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
-    {
-        var sums = IntegerLanes.Fold(IntegerLanes.Pairs(IntegerLanes.Nibbles(block + Codes), Vector256.Load(codes)));
-        return sums;
-    }
+    public static Vector256<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32) =>
+        IntegerLanes.Products(IntegerLanes.Pairs(IntegerLanes.Nibbles(block + Codes), Vector256.Load(codes)), Vector256<short>.One);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

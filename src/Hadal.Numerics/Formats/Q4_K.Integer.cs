@@ -9,6 +9,9 @@ namespace Hadal.Numerics.Formats;
 public readonly unsafe partial struct Q4_K : IIntegerFormat<Q4_K>
 {
     /// <inheritdoc/>
+    public static int ProductZero => 0;
+
+    /// <inheritdoc/>
     public static bool HasMinimum => true;
 
     /// <inheritdoc/>
@@ -27,7 +30,7 @@ public readonly unsafe partial struct Q4_K : IIntegerFormat<Q4_K>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
+    public static Vector256<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
     {
         var scales = SixBitPairs.Scales(block + Pairs);
         if (Avx512BW.IsSupported)
@@ -47,21 +50,23 @@ public readonly unsafe partial struct Q4_K : IIntegerFormat<Q4_K>
                 sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent((packed.AsUInt16() >>> 4).AsByte() & mask, odd), SixBitPairs.Select(wide, (4 * c) + 1));
             }
 
-            return IntegerLanes.Fold(sum.GetLower() + sum.GetUpper());
+            return sum.GetLower() + sum.GetUpper();
         }
         else
         {
-            var mask = Vector256.Create((byte)0x0F);
-            var sum = Vector256<int>.Zero;
-            for (var j = 0; j < 8; j += 2)
-            {
-                var packed = Vector256.Load(block + Codes + (16 * j));
-                sum += IntegerLanes.Products(IntegerLanes.Pairs(packed & mask, Vector256.Load(codes + (32 * j))), Vector256.Create(scales.GetElement(j)));
-                sum += IntegerLanes.Products(IntegerLanes.Pairs(packed >>> 4, Vector256.Load(codes + (32 * j) + 32)), Vector256.Create(scales.GetElement(j + 1)));
-            }
-
-            return IntegerLanes.Fold(sum);
+            var twice = Vector256.Create(scales, scales);
+            return (Products64(block + Codes, codes, twice, 0) + Products64(block + Codes + 32, codes + 64, twice, 2))
+                + (Products64(block + Codes + 64, codes + 128, twice, 4) + Products64(block + Codes + 96, codes + 192, twice, 6));
         }
+    }
+
+    // Two blocks of 32, with scales j and j + 1.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<int> Products64(byte* packedCodes, sbyte* codes, Vector256<short> scales, int j)
+    {
+        var packed = Vector256.Load(packedCodes);
+        return IntegerLanes.Products(IntegerLanes.Pairs(packed & Vector256.Create((byte)0x0F), Vector256.Load(codes)), IntegerLanes.Repeat(scales, j))
+            + IntegerLanes.Products(IntegerLanes.Pairs(packed >>> 4, Vector256.Load(codes + 32)), IntegerLanes.Repeat(scales, j + 1));
     }
 
     /// <inheritdoc/>

@@ -8,6 +8,9 @@ namespace Hadal.Numerics.Formats;
 public readonly unsafe partial struct Q5_0 : IIntegerFormat<Q5_0>
 {
     /// <inheritdoc/>
+    public static int ProductZero => Zero;
+
+    /// <inheritdoc/>
     public static bool HasMinimum => false;
 
     /// <inheritdoc/>
@@ -31,11 +34,8 @@ public readonly unsafe partial struct Q5_0 : IIntegerFormat<Q5_0>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
-    {
-        var sums = IntegerLanes.Fold(IntegerLanes.Pairs(IntegerLanes.Nibbles(block + Codes) | IntegerLanes.FifthBits(*(uint*)(block + HighBits)), Vector256.Load(codes)));
-        return sums - Vector128.CreateScalar(Zero * sums32[0]);
-    }
+    public static Vector256<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32) =>
+        IntegerLanes.Products(IntegerLanes.Pairs(IntegerLanes.Nibbles(block + Codes) | IntegerLanes.FifthBits(block + HighBits), Vector256.Load(codes)), Vector256<short>.One);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -46,7 +46,7 @@ public readonly unsafe partial struct Q5_0 : IIntegerFormat<Q5_0>
 
     /// <inheritdoc/>
     public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima) =>
-        (IntegerLanes.Nibbles(block + Codes) | IntegerLanes.FifthBits(*(uint*)(block + HighBits))).Store(codes);
+        (IntegerLanes.Nibbles(block + Codes) | IntegerLanes.FifthBits(block + HighBits)).Store(codes);
 
     /// <inheritdoc/>
     static IntegerPanel IIntegerFormat<Q5_0>.Panel => new(32, 0, Zero, HasMinimum: false, MaxCode: 31);

@@ -8,6 +8,9 @@ namespace Hadal.Numerics.Formats;
 public readonly unsafe partial struct Q5_1 : IIntegerFormat<Q5_1>
 {
     /// <inheritdoc/>
+    public static int ProductZero => 0;
+
+    /// <inheritdoc/>
     public static bool HasMinimum => true;
 
     /// <inheritdoc/>
@@ -32,11 +35,8 @@ public readonly unsafe partial struct Q5_1 : IIntegerFormat<Q5_1>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
-    {
-        var sums = IntegerLanes.Fold(IntegerLanes.Pairs(IntegerLanes.Nibbles(block + Codes) | IntegerLanes.FifthBits(*(uint*)(block + HighBits)), Vector256.Load(codes)));
-        return sums;
-    }
+    public static Vector256<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32) =>
+        IntegerLanes.Products(IntegerLanes.Pairs(IntegerLanes.Nibbles(block + Codes) | IntegerLanes.FifthBits(block + HighBits), Vector256.Load(codes)), Vector256<short>.One);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -47,7 +47,7 @@ public readonly unsafe partial struct Q5_1 : IIntegerFormat<Q5_1>
 
     /// <inheritdoc/>
     public static void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima) =>
-        (IntegerLanes.Nibbles(block + Codes) | IntegerLanes.FifthBits(*(uint*)(block + HighBits))).Store(codes);
+        (IntegerLanes.Nibbles(block + Codes) | IntegerLanes.FifthBits(block + HighBits)).Store(codes);
 
     /// <inheritdoc/>
     static IntegerPanel IIntegerFormat<Q5_1>.Panel => new(32, 0, 0, HasMinimum: true, MaxCode: 31);

@@ -9,6 +9,9 @@ namespace Hadal.Numerics.Formats;
 public readonly unsafe partial struct Q5_K : IIntegerFormat<Q5_K>
 {
     /// <inheritdoc/>
+    public static int ProductZero => 0;
+
+    /// <inheritdoc/>
     public static bool HasMinimum => true;
 
     /// <inheritdoc/>
@@ -30,7 +33,7 @@ public readonly unsafe partial struct Q5_K : IIntegerFormat<Q5_K>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
+    public static Vector256<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
     {
         var scales = SixBitPairs.Scales(block + Pairs);
         if (Avx512BW.IsSupported)
@@ -53,25 +56,29 @@ public readonly unsafe partial struct Q5_K : IIntegerFormat<Q5_K>
                 sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent(oddCodes, odd), SixBitPairs.Select(wide, (4 * c) + 1));
             }
 
-            return IntegerLanes.Fold(sum.GetLower() + sum.GetUpper());
+            return sum.GetLower() + sum.GetUpper();
         }
         else
         {
             var high = Vector256.Load(block + HighBits);
-            var mask = Vector256.Create((byte)0x0F);
-            var one = Vector256.Create((byte)1);
-            var sum = Vector256<int>.Zero;
-            for (var j = 0; j < 8; j += 2)
-            {
-                var packed = Vector256.Load(block + Codes + (16 * j));
-                var first = (packed & mask) | (((high >>> j) & one) << 4);
-                var second = (packed >>> 4) | (((high >>> (j + 1)) & one) << 4);
-                sum += IntegerLanes.Products(IntegerLanes.Pairs(first, Vector256.Load(codes + (32 * j))), Vector256.Create(scales.GetElement(j)));
-                sum += IntegerLanes.Products(IntegerLanes.Pairs(second, Vector256.Load(codes + (32 * j) + 32)), Vector256.Create(scales.GetElement(j + 1)));
-            }
-
-            return IntegerLanes.Fold(sum);
+            var twice = Vector256.Create(scales, scales);
+            return (Products64(block + Codes, high, codes, twice, 0) + Products64(block + Codes + 32, high, codes + 64, twice, 2))
+                + (Products64(block + Codes + 64, high, codes + 128, twice, 4) + Products64(block + Codes + 96, high, codes + 192, twice, 6));
         }
+    }
+
+    // Two blocks of 32, with scales j and j + 1; bit j of a byte of high is the fifth bit of a code of block j.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<int> Products64(byte* packedCodes, Vector256<byte> high, sbyte* codes, Vector256<short> scales, int j)
+    {
+        // Shifts of 16-bit lanes: what they bring in from the neighbour is masked.
+        var sixteen = Vector256.Create((byte)0x10);
+        var packed = Vector256.Load(packedCodes);
+        var words = high.AsUInt16();
+        var first = (packed & Vector256.Create((byte)0x0F)) | ((j < 4 ? words << (4 - j) : words >>> (j - 4)).AsByte() & sixteen);
+        var second = (packed >>> 4) | ((j < 3 ? words << (3 - j) : words >>> (j - 3)).AsByte() & sixteen);
+        return IntegerLanes.Products(IntegerLanes.Pairs(first, Vector256.Load(codes)), IntegerLanes.Repeat(scales, j))
+            + IntegerLanes.Products(IntegerLanes.Pairs(second, Vector256.Load(codes + 32)), IntegerLanes.Repeat(scales, j + 1));
     }
 
     /// <inheritdoc/>

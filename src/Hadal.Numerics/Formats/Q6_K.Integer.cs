@@ -24,6 +24,9 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
     }
 
     /// <inheritdoc/>
+    public static int ProductZero => 0;
+
+    /// <inheritdoc/>
     public static bool HasMinimum => false;
 
     /// <inheritdoc/>
@@ -49,7 +52,7 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
+    public static Vector256<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32)
     {
         // The zero point of 32 comes off at the end: 32 * sum of scales times sums of activations.
         var packedScales = Vector128.Load((sbyte*)block + Scales);
@@ -72,29 +75,33 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
                 sum += Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent(second, Vector512.Load(codes + (128 * half) + 64)), Select(wide, (8 * half) + 4));
             }
 
-            return IntegerLanes.Fold(sum.GetLower() + sum.GetUpper()) - zero;
+            return sum.GetLower() + sum.GetUpper() - zero.ToVector256();
         }
         else
         {
-            var nibble = Vector256.Create((byte)0x0F);
-            var upper = Vector256.Create((byte)0x30);
-            var sum = Vector256<int>.Zero;
-            for (var half = 0; half < 2; half++)
-            {
-                var high = Vector256.Load(block + HighBits + (32 * half));
-                for (var row = 0; row < 4; row++)
-                {
-                    var packed = Vector256.Load(block + (64 * half) + (32 * (row % 2)));
-                    var bits = row switch { 0 => high << 4, 1 => high << 2, 2 => high, _ => high >>> 2 };
-                    var u = (row < 2 ? packed & nibble : packed >>> 4) | (bits & upper);
-                    var s = (8 * half) + (2 * row);
-                    var scales = Vector256.Create(Vector128.Create((short)packedScales.GetElement(s)), Vector128.Create((short)packedScales.GetElement(s + 1)));
-                    sum += IntegerLanes.Products(IntegerLanes.Pairs(u, Vector256.Load(codes + (128 * half) + (32 * row))), scales);
-                }
-            }
-
-            return IntegerLanes.Fold(sum) - zero;
+            var sum = Products128(block, block + HighBits, codes, Vector256.Create(lowScales, lowScales))
+                + Products128(block + 64, block + HighBits + 32, codes + 128, Vector256.Create(highScales, highScales));
+            return sum - zero.ToVector256();
         }
+    }
+
+    // Half a block: four rows of 32 codes, two scales each.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<int> Products128(byte* packedCodes, byte* highBits, sbyte* codes, Vector256<short> scales)
+    {
+        // Shifts of 16-bit lanes: what they bring in from the neighbour is masked.
+        var nibble = Vector256.Create((byte)0x0F);
+        var upper = Vector256.Create((byte)0x30);
+        var high = Vector256.Load(highBits).AsUInt16();
+        var (first, second) = (Vector256.Load(packedCodes), Vector256.Load(packedCodes + 32));
+        var row0 = (first & nibble) | ((high << 4).AsByte() & upper);
+        var row1 = (second & nibble) | ((high << 2).AsByte() & upper);
+        var row2 = (first >>> 4) | (high.AsByte() & upper);
+        var row3 = (second >>> 4) | ((high >>> 2).AsByte() & upper);
+        return (IntegerLanes.Products(IntegerLanes.Pairs(row0, Vector256.Load(codes)), IntegerLanes.RepeatTwo(scales, 0))
+            + IntegerLanes.Products(IntegerLanes.Pairs(row1, Vector256.Load(codes + 32)), IntegerLanes.RepeatTwo(scales, 2)))
+            + (IntegerLanes.Products(IntegerLanes.Pairs(row2, Vector256.Load(codes + 64)), IntegerLanes.RepeatTwo(scales, 4))
+            + IntegerLanes.Products(IntegerLanes.Pairs(row3, Vector256.Load(codes + 96)), IntegerLanes.RepeatTwo(scales, 6)));
     }
 
     /// <inheritdoc/>

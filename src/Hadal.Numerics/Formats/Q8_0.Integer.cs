@@ -8,6 +8,9 @@ namespace Hadal.Numerics.Formats;
 public readonly unsafe partial struct Q8_0 : IIntegerFormat<Q8_0>
 {
     /// <inheritdoc/>
+    public static int ProductZero => 0;
+
+    /// <inheritdoc/>
     public static bool HasMinimum => false;
 
     /// <inheritdoc/>
@@ -27,8 +30,8 @@ public readonly unsafe partial struct Q8_0 : IIntegerFormat<Q8_0>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32) =>
-        IntegerLanes.Fold(IntegerLanes.SignedPairs(Vector256.Load((sbyte*)block + 2), Vector256.Load(codes)));
+    public static Vector256<int> Product(byte* block, sbyte* codes, short* sums16, short* sums32) =>
+        IntegerLanes.Products(IntegerLanes.SignedPairs(Vector256.Load((sbyte*)block + 2), Vector256.Load(codes)), Vector256<short>.One);
 
     /// <inheritdoc/>
     public static Vector128<int> MinimumProduct(byte* block, short* sums16, short* sums32) => default;

@@ -113,4 +113,16 @@ internal readonly unsafe struct IntegerRow
         Sums32 = Sums16 + (cols / 16);
         Scales = (float*)(Sums32 + (cols / 32));
     }
+
+    private IntegerRow(sbyte* codes, short* sums16, short* sums32, float* scales)
+    {
+        Codes = codes;
+        Sums16 = sums16;
+        Sums32 = sums32;
+        Scales = scales;
+    }
+
+    /// <summary>What comes after some blocks.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public IntegerRow Skip(int values, int blocks) => new(Codes + values, Sums16 + (values / 16), Sums32 + (values / 32), Scales + blocks);
 }

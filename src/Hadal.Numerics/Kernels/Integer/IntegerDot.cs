@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
@@ -21,22 +22,23 @@ internal static unsafe class IntegerDot
         for (; b <= blocks - 4; b += 4)
         {
             Prefetch<TFormat>(row);
-            var products = HorizontalSums(
-                Product<TFormat>(row, x, b, 0), Product<TFormat>(row, x, b, 1), Product<TFormat>(row, x, b, 2), Product<TFormat>(row, x, b, 3));
-            var scales = Vector128.Load(x.Scales + b);
+            var products = HorizontalSums(Product<TFormat>(row, x, 0), Product<TFormat>(row, x, 1), Product<TFormat>(row, x, 2), Product<TFormat>(row, x, 3));
+            if (TFormat.ProductZero != 0)
+                products -= Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(long*)x.Sums32).AsInt16()) << BitOperations.Log2((uint)TFormat.ProductZero);
+            var scales = Vector128.Load(x.Scales);
             chains = Vector128.FusedMultiplyAdd(Vector128.ConvertToSingle(products), Scales<TFormat>(row) * scales, chains);
             if (TFormat.HasMinimum)
             {
-                var minima = HorizontalSums(
-                    Minimum<TFormat>(row, x, b, 0), Minimum<TFormat>(row, x, b, 1), Minimum<TFormat>(row, x, b, 2), Minimum<TFormat>(row, x, b, 3));
+                var minima = HorizontalSums(Minimum<TFormat>(row, x, 0), Minimum<TFormat>(row, x, 1), Minimum<TFormat>(row, x, 2), Minimum<TFormat>(row, x, 3));
                 chains = Vector128.FusedMultiplyAdd(-Vector128.ConvertToSingle(minima), Minima<TFormat>(row) * scales, chains);
             }
 
             row += 4 * TFormat.BlockBytes;
+            x = x.Skip(4 * TFormat.BlockLength, 4);
         }
 
         for (var c = 0; b + c < blocks; c++)
-            chains = chains.WithElement(c, Step<TFormat>(row + (c * TFormat.BlockBytes), x, b + c, chains.GetElement(c)));
+            chains = chains.WithElement(c, Step<TFormat>(row + (c * TFormat.BlockBytes), x.Skip(c * TFormat.BlockLength, c), chains.GetElement(c)));
         return Sum(chains);
     }
 
@@ -94,27 +96,23 @@ internal static unsafe class IntegerDot
     public static float Sum(Vector128<float> chains) => (chains[0] + chains[2]) + (chains[1] + chains[3]);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<int> Product<TFormat>(byte* row, IntegerRow x, int b, int c)
-        where TFormat : struct, IIntegerFormat<TFormat>
-    {
-        var at = (b + c) * TFormat.BlockLength;
-        return TFormat.Product(row + (c * TFormat.BlockBytes), x.Codes + at, x.Sums16 + (at / 16), x.Sums32 + (at / 32));
-    }
+    private static Vector256<int> Product<TFormat>(byte* row, IntegerRow x, int c)
+        where TFormat : struct, IIntegerFormat<TFormat> =>
+        TFormat.Product(
+            row + (c * TFormat.BlockBytes), x.Codes + (c * TFormat.BlockLength), x.Sums16 + (c * TFormat.BlockLength / 16), x.Sums32 + (c * TFormat.BlockLength / 32));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<int> Minimum<TFormat>(byte* row, IntegerRow x, int b, int c)
-        where TFormat : struct, IIntegerFormat<TFormat>
-    {
-        var at = (b + c) * TFormat.BlockLength;
-        return TFormat.MinimumProduct(row + (c * TFormat.BlockBytes), x.Sums16 + (at / 16), x.Sums32 + (at / 32));
-    }
+    private static Vector128<int> Minimum<TFormat>(byte* row, IntegerRow x, int c)
+        where TFormat : struct, IIntegerFormat<TFormat> =>
+        TFormat.MinimumProduct(row + (c * TFormat.BlockBytes), x.Sums16 + (c * TFormat.BlockLength / 16), x.Sums32 + (c * TFormat.BlockLength / 32));
 
-    private static float Step<TFormat>(byte* block, IntegerRow x, int b, float chain)
+    private static float Step<TFormat>(byte* block, IntegerRow x, float chain)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
-        chain = MathF.FusedMultiplyAdd(Vector128.Sum(Product<TFormat>(block, x, b, 0)), HalfToSingle(TFormat.ScaleBits(block)) * x.Scales[b], chain);
+        var product = Vector256.Sum(Product<TFormat>(block, x, 0)) - (TFormat.ProductZero == 0 ? 0 : TFormat.ProductZero * x.Sums32[0]);
+        chain = MathF.FusedMultiplyAdd(product, HalfToSingle(TFormat.ScaleBits(block)) * x.Scales[0], chain);
         if (TFormat.HasMinimum)
-            chain = MathF.FusedMultiplyAdd(-(float)Vector128.Sum(Minimum<TFormat>(block, x, b, 0)), HalfToSingle(TFormat.MinimumBits(block)) * x.Scales[b], chain);
+            chain = MathF.FusedMultiplyAdd(-(float)Vector128.Sum(Minimum<TFormat>(block, x, 0)), HalfToSingle(TFormat.MinimumBits(block)) * x.Scales[0], chain);
         return chain;
     }
 
@@ -131,6 +129,11 @@ internal static unsafe class IntegerDot
             (int)TFormat.MinimumBits(row), TFormat.MinimumBits(row + TFormat.BlockBytes), TFormat.MinimumBits(row + (2 * TFormat.BlockBytes)), TFormat.MinimumBits(row + (3 * TFormat.BlockBytes))));
 
     // Sums of four vectors, side by side.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<int> HorizontalSums(Vector256<int> a, Vector256<int> b, Vector256<int> c, Vector256<int> d) => Avx2.IsSupported
+        ? IntegerLanes.Fold(Avx2.HorizontalAdd(Avx2.HorizontalAdd(a, b), Avx2.HorizontalAdd(c, d)))
+        : HorizontalSums(IntegerLanes.Fold(a), IntegerLanes.Fold(b), IntegerLanes.Fold(c), IntegerLanes.Fold(d));
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<int> HorizontalSums(Vector128<int> a, Vector128<int> b, Vector128<int> c, Vector128<int> d)
     {

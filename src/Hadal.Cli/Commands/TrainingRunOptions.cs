@@ -66,6 +66,7 @@ internal sealed class TrainingRunOptions
             terminal.Out.WriteLine(new JsonObject
             {
                 ["model"] = folder.Model, ["steps"] = done.Step, ["tokens"] = done.Tokens, ["validation_loss"] = done.Validation?.Main, ["validation_bits_per_byte"] = done.Validation?.BitsPerByte,
+                ["evaluation"] = done.Scores is { } scores ? new JsonObject(scores.Select(s => KeyValuePair.Create<string, JsonNode?>(s.Task, double.IsFinite(s.Score) ? s.Score : null))) : null,
             }.ToJsonString(JsonOutput.Compact));
             return ExitCode.Success;
         }

@@ -77,7 +77,8 @@ public sealed record ValidationDone(int Step, double Main, IReadOnlyList<double>
 /// <param name="Finished">Whether that is all of it; otherwise it was interrupted, and the same command goes on.</param>
 /// <param name="Folder">The run's folder.</param>
 /// <param name="Validation">The last validation, if there was one.</param>
-public sealed record RunResult(int Step, long Tokens, bool Finished, RunFolder Folder, ValidationDone? Validation);
+/// <param name="Scores">The last evaluation's, if there was one.</param>
+public sealed record RunResult(int Step, long Tokens, bool Finished, RunFolder Folder, ValidationDone? Validation, IReadOnlyList<TaskScore>? Scores);
 
 /// <summary>A step gave a number that is none; the model is lost, but not its checkpoints.</summary>
 public sealed class TrainingDivergedException : Exception

@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using Hadal.Checkpoints;
 using Hadal.Checkpoints.Config;
 using Hadal.Checkpoints.Files;
+using Hadal.Numerics.Kernels;
 using Hadal.Numerics.Threading;
 using Hadal.Training.Data;
 using Hadal.Training.Model;
@@ -32,6 +33,7 @@ public sealed class TrainingRun : IDisposable
     private readonly double peak;
     private RunState state;
     private int evaluated;
+    private IReadOnlyList<TaskScore>? scores;
 
     private TrainingRun(Recipe recipe, RunFolder folder, RunData data, TrainingModel model, IProgress<RunEvent>? watcher, CheckpointEvaluator? evaluator)
     {
@@ -40,7 +42,7 @@ public sealed class TrainingRun : IDisposable
         tokenBytes = [.. Enumerable.Range(0, model.Config.VocabSize).Select(id => data.Tokenizer.IsControl(id) ? 0 : data.Tokenizer.DecodeBytes(id).Length)];
         totalTokens = recipe.Schedule.Tokens ?? (long)Math.Ceiling(recipe.Schedule.Epochs!.Value * data.EpochTokens);
         flopsPerToken = ParameterTotals.TrainingFlopsPerToken(model.Config, recipe.Data.SequenceLength);
-        peak = PeakFlops.Measure(model.Threads);
+        peak = ArithmeticPeak.Measure(model.Threads);
         state = new() { Step = 0, Tokens = 0, Seconds = 0, Data = data.Batches.Position };
     }
 
@@ -122,12 +124,12 @@ public sealed class TrainingRun : IDisposable
                 store.Begin(state);
             store.Wait();
             if (!finished || !Evaluate(metrics, cancellation))
-                return new(state.Step, state.Tokens, Finished: false, folder, validation);
+                return new(state.Step, state.Tokens, Finished: false, folder, validation, scores);
         }
 
         RunPlots.Write(folder);
         PlaceModel();
-        return new(state.Step, state.Tokens, Finished: true, folder, validation);
+        return new(state.Step, state.Tokens, Finished: true, folder, validation, scores);
     }
 
     /// <summary>The model, for tests.</summary>
@@ -317,7 +319,6 @@ public sealed class TrainingRun : IDisposable
         if (evaluator is null || !isDue || evaluated == state.Step)
             return true;
         store.Wait();
-        IReadOnlyList<TaskScore> scores;
         try
         {
             scores = evaluator(folder.Checkpoint(state.Step), folder.Evaluation(state.Step), cancellation);

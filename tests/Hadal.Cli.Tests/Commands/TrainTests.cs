@@ -65,10 +65,11 @@ public sealed class TrainTests : IDisposable
         Assert.Contains("evaluation.tasks[0]: there is no task 'ppb'", (await CommandLineRun.Hadal([.. train, .. evaluation, "--set", "evaluation.tasks=[\"ppb\"]"])).AssertFailed(ExitCode.Failed));
         Assert.Contains("nowhere", (await CommandLineRun.Hadal([.. train, .. evaluation, "--set", "evaluation.data=nowhere"])).AssertFailed(ExitCode.Failed));
         Assert.False(Directory.Exists(In("run")));
-        var run = (await CommandLineRun.Hadal([.. train, .. evaluation])).AssertSucceeded();
+        var run = (await CommandLineRun.Hadal([.. train, .. evaluation, "--json"])).AssertSucceeded();
         Assert.Matches(@"step 5: bpb \d\.\d{4} bits per byte\n", run.Error);
         var lines = File.ReadLines(In("run/metrics.jsonl")).Select(l => JsonNode.Parse(l)!).Where(l => l["evaluation"] is not null).ToList();
         Assert.Equal([5, 10], lines.Select(l => (int)l["step"]!));
+        Assert.Equal((double)lines[1]["evaluation"]!["bpb"]!["score"]!, (double)JsonNode.Parse(run.Out)!["evaluation"]!["bpb"]!);
         foreach (var line in lines)
         {
             var checkpoint = In($"run/checkpoints/step-{(int)line["step"]!:D8}");

@@ -9,13 +9,15 @@ internal static unsafe class IntegerRows
     // More than four tokens pass the rows several times, a piece at a time that stays in the cache.
     private const int PieceRows = 32;
 
-    // From so many tokens on, unpacking rows once is faster than unpacking them for each token; codes of 8 bits need next to no unpacking.
-    private const int PortableTileThreshold = 3;
+    // From so many tokens on, unpacking rows once is faster than unpacking them for each token; that pays soonest for blocks of 32, which need most of it, and
+    // latest for codes of 8 bits.
+    private const int SmallTileThreshold = 3;
+    private const int SuperTileThreshold = 5;
     private const int SignedTileThreshold = 6;
 
     /// <summary>Bytes of scratch memory that <see cref="Multiply"/> needs.</summary>
     public static long ScratchBytes(IntegerPanel panel, int tokens) =>
-        TileKernels.Enabled || tokens < (panel.IsSigned ? SignedTileThreshold : PortableTileThreshold) ? 0 : PortableTiles.ScratchBytes(panel, tokens);
+        TileKernels.Enabled || tokens < (panel.IsSigned ? SignedTileThreshold : panel.Scales > 0 ? SuperTileThreshold : SmallTileThreshold) ? 0 : PortableTiles.ScratchBytes(panel, tokens);
 
     /// <summary>y[t, m] for rows [start, end).</summary>
     /// <param name="weight">W [M, K].</param>

@@ -21,6 +21,7 @@ internal static unsafe class PortableTiles
     private const int Chains = 4;
     private const int ColumnBytes = Rows * 4;
     private const int MaxBlockLength = 256;
+    private const int MaxScales = 16;
 
     // A panel of so many columns takes half of a first cache of 32 kB.
     private const int PanelColumns = 1024;
@@ -79,8 +80,9 @@ internal static unsafe class PortableTiles
         where TFormat : struct, IIntegerFormat<TFormat>
     {
         var codes = stackalloc byte[HalfRows * MaxBlockLength];
-        var scales = stackalloc short[Rows];
-        var minima = stackalloc short[Rows];
+        var scales = stackalloc short[MaxScales];
+        var minima = stackalloc short[MaxScales];
+        var twice = stackalloc int[HalfRows * MaxScales];
         for (var b = 0; b < blocks; b++, panel += layout.Bytes, weights += TFormat.BlockBytes)
         {
             for (var half = 0; half < rows; half += HalfRows)
@@ -89,12 +91,12 @@ internal static unsafe class PortableTiles
                 {
                     var block = weights + (r * rowBytes);
                     TFormat.UnpackForTiles(block, codes + ((r - half) * TFormat.BlockLength), scales, minima);
-                    for (var s = 0; s < layout.Scales; s++)
-                        ((int*)(panel + layout.ScalesAt))[(s * Rows) + r] = (ushort)scales[s] * 0x10001;
-                    for (var s = 0; layout.ScalePairsAt != 0 && s < layout.Scales; s += 2)
-                        ((int*)(panel + layout.ScalePairsAt))[(s / 2 * Rows) + r] = (ushort)scales[s] | (scales[s + 1] << 16);
-                    for (var s = 0; layout.MinimumPairsAt != 0 && s < layout.Scales; s += 2)
-                        ((int*)(panel + layout.MinimumPairsAt))[(s / 2 * Rows) + r] = (ushort)minima[s] | (minima[s + 1] << 16);
+                    for (var s = 0; s < layout.Scales; s += 8)
+                        Twice(scales + s).Store(twice + ((r - half) * layout.Scales) + s);
+                    for (var pair = 0; layout.ScalePairsAt != 0 && pair < layout.Scales / 2; pair++)
+                        ((int*)(panel + layout.ScalePairsAt))[(pair * Rows) + r] = ((int*)scales)[pair];
+                    for (var pair = 0; layout.MinimumPairsAt != 0 && pair < layout.Scales / 2; pair++)
+                        ((int*)(panel + layout.MinimumPairsAt))[(pair * Rows) + r] = ((int*)minima)[pair];
                     ((float*)(panel + layout.SuperScaleAt))[r] = IntegerDot.HalfToSingle(TFormat.ScaleBits(block));
                     if (TFormat.HasMinimum)
                         ((float*)(panel + layout.SuperMinimumAt))[r] = IntegerDot.HalfToSingle(TFormat.MinimumBits(block));
@@ -102,11 +104,23 @@ internal static unsafe class PortableTiles
 
                 for (var k = 0; k < TFormat.BlockLength; k += 32)
                     Transpose(codes + k, TFormat.BlockLength, panel + (k / 4 * ColumnBytes) + (half * 4));
+                for (var s = 0; s < layout.Scales; s += 8)
+                    Transpose((byte*)(twice + s), layout.Scales * sizeof(int), panel + layout.ScalesAt + (s * ColumnBytes) + (half * 4));
             }
         }
     }
 
-    // Eight rows of 32 codes to eight columns of four codes each.
+    // Eight values of 16 bits, each in both halves of 32.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<int> Twice(short* values)
+    {
+        var packed = Vector128.Load((ushort*)values);
+        var (lower, upper) = Vector128.Widen(packed);
+        var wide = Vector256.Create(lower, upper).AsInt32();
+        return wide | (wide << 16);
+    }
+
+    // Eight rows of eight times 32 bits to eight columns.
     private static void Transpose(byte* rows, int stride, byte* columns)
     {
         if (!Avx2.IsSupported)

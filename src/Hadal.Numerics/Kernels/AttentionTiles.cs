@@ -9,7 +9,7 @@ namespace Hadal.Numerics.Kernels;
 /// in rising k in lane k mod 16, and the lanes by halves: 8, 4, 2, 1. Values are fused multiply-adds in rising row order. Neither depends on the tiles.
 /// </summary>
 /// <remarks>Shape letters: G heads of a group, L rows of a run, W width of a key and V of a value, both whole vectors of 16.</remarks>
-internal static unsafe class AttentionTiles
+internal static unsafe partial class AttentionTiles
 {
     /// <summary>scores[g, l] = q[g] . row[l].</summary>
     /// <param name="q">[G, W].</param>
@@ -90,6 +90,12 @@ internal static unsafe class AttentionTiles
     // Four heads, [4, W], with four rows: tile [4 heads, 4 rows].
     private static void Tile4x4(float* q, float* r0, float* r1, float* r2, float* r3, int width, float* tile)
     {
+        if (IsNarrow)
+        {
+            NarrowTile4x4(q, r0, r1, r2, r3, width, tile);
+            return;
+        }
+
         var q1 = q + width;
         var q2 = q1 + width;
         var q3 = q2 + width;
@@ -197,6 +203,12 @@ internal static unsafe class AttentionTiles
 
     private static void Values4x64(float* p, int pStride, float* row, int rowStride, int count, float* o, int oStride)
     {
+        if (IsNarrow)
+        {
+            NarrowValues4x64(p, pStride, row, rowStride, count, o, oStride);
+            return;
+        }
+
         var o1 = o + oStride;
         var o2 = o1 + oStride;
         var o3 = o2 + oStride;

@@ -31,6 +31,15 @@ public sealed unsafe class IntegerProductTests
 
     [Theory]
     [MemberData(nameof(Formats))]
+    public void The_largest_codes_times_the_largest_activations_overflow_nothing(WeightFormat format)
+    {
+        var action = new LimitCheck();
+        WeightFormats.TryDispatchInteger(format, ref action);
+        Assert.Equal(2 * 2 * 17 * 7, action.Compared);
+    }
+
+    [Theory]
+    [MemberData(nameof(Formats))]
     public void The_assembled_kernels_are_used_where_the_processor_has_it(WeightFormat format)
     {
         Assert.SkipUnless(VnniTile.IsSupported, "this processor has no AVX512-VNNI");
@@ -150,6 +159,73 @@ public sealed unsafe class IntegerProductTests
         }
     }
 
+    // Every byte of a block is 0xFF or 0x80 but for its scales, and every activation is 127 or -127.
+    private struct LimitCheck : IIntegerAction
+    {
+        private const int Rows = 17;
+        private const int Tokens = 7;
+        private const ushort One = 0x3C00;
+
+        public int Compared;
+
+        public void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat>
+        {
+            const int Blocks = 3;
+            var cols = Blocks * TFormat.BlockLength;
+            var rowBytes = IntegerActivations.RowBytes(cols, TFormat.BlockLength);
+            using var threads = new KernelThreads(2);
+            using var memory = new NativeBuffer((long)Rows * Blocks * TFormat.BlockBytes);
+            var weight = WeightMatrix.Over(TFormat.Id, memory, Rows, cols);
+            foreach (var fill in (byte[])[0xFF, 0x80])
+            {
+                var block = FiniteBlock<TFormat>(fill);
+                for (var b = 0; b < Rows * Blocks; b++)
+                    block.CopyTo(memory.Span<byte>((long)b * block.Length, block.Length));
+                foreach (var sign in (float[])[1, -1])
+                {
+                    var x = new byte[Tokens * rowBytes];
+                    var values = new float[cols];
+                    Array.Fill(values, sign);
+                    for (var t = 0; t < Tokens; t++)
+                        IntegerActivations.QuantizeRow(values, TFormat.BlockLength, x.AsSpan(t * rowBytes, rowBytes));
+                    float[] expected = new float[Tokens * Rows], actual = new float[Tokens * Rows];
+                    IntegerMatMul.MultiplyReference(weight, x, expected, Tokens);
+                    IntegerMatMul.Multiply(weight, x, actual, Tokens, new byte[IntegerMatMul.WorkspaceBytes(weight, Tokens)], threads);
+                    Assert.Equal(expected, actual);
+                    Compared += actual.Length;
+                }
+            }
+        }
+
+        // With 1 as binary16 in the one or two places that make the block's values numbers.
+        private static byte[] FiniteBlock<TFormat>(byte fill)
+            where TFormat : struct, IIntegerFormat<TFormat>
+        {
+            var values = new float[TFormat.BlockLength];
+            for (var first = 0; first < TFormat.BlockBytes - 1; first += 2)
+            {
+                for (var second = first; second < TFormat.BlockBytes - 1; second += 2)
+                {
+                    var block = new byte[TFormat.BlockBytes];
+                    Array.Fill(block, fill);
+                    (block[first], block[first + 1], block[second], block[second + 1]) = (0, One >> 8, 0, One >> 8);
+                    fixed (byte* p = block)
+                    {
+                        if (TFormat.ScaleBits(p) != One || (TFormat.HasMinimum && (TFormat.MinimumBits(p) & 0x7FFF) != One))
+                            continue;
+                    }
+
+                    TFormat.DecodeReference(block, values);
+                    if (Array.TrueForAll(values, float.IsFinite))
+                        return block;
+                }
+            }
+
+            throw new InvalidOperationException($"{TFormat.Id}: no such block");
+        }
+    }
+
     private struct MatrixCheck : IIntegerAction
     {
         public int Compared;
@@ -158,7 +234,7 @@ public sealed unsafe class IntegerProductTests
             where TFormat : struct, IIntegerFormat<TFormat>
         {
             var random = new Random(2);
-            foreach (var (rows, blocks, tokens) in ((int, int, int)[])[(16, 2, 12), (16, 5, 1), (33, 4, 7), (50, 3, 29), (15, 4, 6), (64, 2, 48), (1, 1, 13)])
+            foreach (var (rows, blocks, tokens) in ((int, int, int)[])[(16, 2, 12), (16, 5, 1), (33, 4, 7), (50, 3, 29), (15, 4, 6), (64, 2, 48), (1, 1, 13), (18, 36, 9)])
             {
                 var cols = blocks * TFormat.BlockLength;
                 using var memory = Blocks<TFormat>(random, rows * blocks);

@@ -34,7 +34,7 @@ internal static class RooflinePlot
             marker.LegendText = string.Create(CultureInfo.InvariantCulture, $"{name}: {gflops:0.#} GFLOP/s");
         }
 
-        plot.Title(figures.Model);
+        plot.Title(Path.GetFileName(Path.TrimEndingDirectorySeparator(figures.Model)));
         plot.XLabel("floating-point operations for each byte read");
         plot.YLabel("GFLOP/s");
         Logarithmic(plot.Axes.Bottom);

@@ -25,7 +25,7 @@ public sealed partial class ServeTests
         Assert.Matches(@"\n(\d+) of \1 cases hold\n$", table.Out);
         var json = JsonDocument.Parse((await CommandLineRun.Hadal("conform", url, "--model", "hadal-tiny", "--json")).AssertSucceeded().Out).RootElement;
         Assert.Equal((0, json.GetProperty("cases").GetArrayLength()), (json.GetProperty("failed").GetInt32(), json.GetProperty("passed").GetInt32()));
-        var load = JsonDocument.Parse((await CommandLineRun.Hadal("load", url, "--seconds", "1", "--connections", "4", "--generate", "8", "--drop", "0.3", "--json")).AssertSucceeded().Out).RootElement;
+        var load = JsonDocument.Parse((await CommandLineRun.Hadal("load", url, "--seconds", "5", "--connections", "4", "--prompt", "8", "--generate", "8", "--drop", "0.3", "--json")).AssertSucceeded().Out).RootElement;
         Assert.True(load.GetProperty("complete").GetInt32() > 0 && load.GetProperty("tokens_per_second").GetDouble() > 0, load.ToString());
         interrupts.Interrupt();
         Assert.Equal(ExitCode.Success, await serving);

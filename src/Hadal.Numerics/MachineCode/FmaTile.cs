@@ -9,7 +9,8 @@ namespace Hadal.Numerics.MachineCode;
 
 /// <summary>
 /// Assembles the bfloat16 tile for processors with AVX2 and FMA but without vdpbf16ps. The halves of a pair are float32 numbers once the other half is
-/// cleared; the control register makes the processor treat subnormal numbers as zero meanwhile, which .NET does not let one ask for.
+/// cleared; the control register makes the processor treat subnormal numbers as zero meanwhile, which .NET does not let one ask for. A sum within 2^-150 below
+/// the smallest normal number 2^-126 counts as subnormal here, where <see cref="GemmTile.Reference"/> may round it up to a normal one first.
 /// </summary>
 /// <remarks>
 /// <c>void tile(GemmTile*)</c>, six rows by sixteen columns at a time. ymm0-11: sums, two for each row; ymm12-13: halves of a step of B; ymm14: half of a

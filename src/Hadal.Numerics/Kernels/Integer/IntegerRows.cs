@@ -3,7 +3,10 @@ using Hadal.Numerics.MachineCode;
 
 namespace Hadal.Numerics.Kernels.Integer;
 
-/// <summary>A few tokens at once: weight rows are streamed from memory once and multiplied with up to four tokens on the way.</summary>
+/// <summary>
+/// A few tokens at once: weight rows are streamed from memory once and multiplied with up to four tokens on the way. Where no kernels can be assembled, more of
+/// them go to <see cref="PortableTiles"/>.
+/// </summary>
 internal static unsafe class IntegerRows
 {
     // More than four tokens pass the rows several times, a piece at a time that stays in the cache.

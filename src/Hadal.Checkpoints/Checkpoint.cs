@@ -63,6 +63,11 @@ public abstract class Checkpoint : IDisposable
     {
     }
 
+    /// <summary>Gives the memory back that the weights take in this process; they are read again when they are next used.</summary>
+    public virtual void Release()
+    {
+    }
+
     /// <summary>A copy of a vector as float32 (norm weights, correction bias).</summary>
     /// <param name="name">Hugging Face name.</param>
     /// <param name="length">Length it must have.</param>

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using Hadal.Numerics.Formats;
+using Hadal.Numerics.Kernels.Integer;
 
 namespace Hadal.Numerics;
 
@@ -93,6 +94,12 @@ public readonly unsafe struct WeightMatrix
 
     internal float* Scales { get; }
 
+    /// <summary>The same weights as <see cref="WeightInterleaving"/> lays them out, or null.</summary>
+    internal byte* Interleaved { get; init; }
+
+    /// <summary>Bytes of eight rows there.</summary>
+    internal long InterleavedBytes { get; init; }
+
     /// <summary>Number of E4M3 scale blocks along a row.</summary>
     internal int ScaleColumns => (Cols + ScaleBlock - 1) / ScaleBlock;
 
@@ -118,7 +125,10 @@ public readonly unsafe struct WeightMatrix
     {
         if ((uint)start > (uint)Rows || (uint)count > (uint)(Rows - start))
             throw new ArgumentOutOfRangeException(nameof(start), $"rows [{start}, {start + (long)count}) of a matrix [{Rows}, {Cols}]");
-        return new WeightMatrix(Format, Data + start * RowBytes, count, Cols, Scales, firstRow + start);
+        var slice = new WeightMatrix(Format, Data + start * RowBytes, count, Cols, Scales, firstRow + start);
+        return Interleaved == null || start % InterleavedPanel.Rows != 0
+            ? slice
+            : slice with { Interleaved = Interleaved + (start / InterleavedPanel.Rows * InterleavedBytes), InterleavedBytes = InterleavedBytes };
     }
 
     /// <summary>Decodes one row to float32, block scales applied.</summary>

@@ -11,6 +11,7 @@ internal sealed unsafe partial class MappedFile : IDisposable
 {
     private const long PopulateBytes = 64L << 20;
     private const int PopulateRead = 22;
+    private const int DontNeed = 4;
 
     private readonly MemoryMappedFile? mapping;
     private readonly MemoryMappedViewAccessor? view;
@@ -86,6 +87,13 @@ internal sealed unsafe partial class MappedFile : IDisposable
             if (Advise((nint)(pointer + at), (nuint)Math.Min(PopulateBytes, Length - at), PopulateRead) != 0)
                 return;
         }
+    }
+
+    /// <summary>Takes the file's pages out of this process's page table; the system may keep them in its cache. Only a hint, like <see cref="Populate"/>.</summary>
+    public void Release()
+    {
+        if (OperatingSystem.IsLinux() && Length > 0)
+            _ = Advise((nint)pointer, (nuint)Length, DontNeed);
     }
 
     [LibraryImport("libc", EntryPoint = "madvise")]

@@ -88,6 +88,9 @@ public sealed unsafe class GgufCheckpoint : Checkpoint
     public override void Populate() => files.ForEach(static file => file.Populate());
 
     /// <inheritdoc/>
+    public override void Release() => files.ForEach(static file => file.Release());
+
+    /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
         if (disposing)

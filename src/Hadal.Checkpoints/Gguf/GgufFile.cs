@@ -90,6 +90,9 @@ public sealed unsafe class GgufFile : IDisposable
     /// <inheritdoc cref="MappedFile.Populate"/>
     public void Populate() => file.Populate();
 
+    /// <inheritdoc cref="MappedFile.Release"/>
+    public void Release() => file.Release();
+
     /// <inheritdoc/>
     public void Dispose() => file.Dispose();
 

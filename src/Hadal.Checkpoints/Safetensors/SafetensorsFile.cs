@@ -154,6 +154,9 @@ public sealed unsafe class SafetensorsFile : IDisposable
     /// <inheritdoc cref="MappedFile.Populate"/>
     public void Populate() => file.Populate();
 
+    /// <inheritdoc cref="MappedFile.Release"/>
+    public void Release() => file.Release();
+
     /// <inheritdoc/>
     public void Dispose() => file.Dispose();
 

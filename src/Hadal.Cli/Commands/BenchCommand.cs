@@ -41,13 +41,14 @@ internal static class BenchCommand
         var threads = TypedOptions.Integer("--threads", "Threads to compute with. [default: all processors]", 1, 1024);
         var activations = ModelOptions.ActivationPrecisions(ActivationPrecision.Int8);
         var cacheType = ModelOptions.CacheTypes();
+        var noRepack = ModelOptions.NoRepack();
         var save = TypedOptions.Text("--save", "FILE", "With --shape: write the random weights, with a made-up vocabulary, as a GGUF file, and measure nothing.");
         var wholeKvB = TypedOptions.Flag("--whole-kv-b", "With --save: keep the key/value up-projection in one tensor, as ik_llama.cpp wants it.");
         var dropMtp = TypedOptions.Flag("--drop-mtp", "With --save: leave the multi-token prediction modules out.");
         var advise = TypedOptions.Flag("--advise", "Measure nothing: say in which formats the model fits this machine, and with how long a context.");
         var plot = TypedOptions.Text("--plot", "FILE", "Draw the figures under the roofs of memory and arithmetic: FILE.png or FILE.svg.");
         var json = TypedOptions.Flag("--json", "Print one JSON object.");
-        foreach (var option in (Option[])[model, shape, training, precision, from, format, prompt, generate, batch, contexts, threads, activations, cacheType, save, wholeKvB, dropMtp, advise, plot, json])
+        foreach (var option in (Option[])[model, shape, training, precision, from, format, prompt, generate, batch, contexts, threads, activations, cacheType, noRepack, save, wholeKvB, dropMtp, advise, plot, json])
             command.Add(option);
         var drafts = new DraftOptions(command);
         command.ExactlyOneOf(model, shape, training, from);
@@ -78,10 +79,13 @@ internal static class BenchCommand
                     Contexts = result.GetValue(contexts) ?? [], FirstToken = fromFile,
                 };
 
-                // Random weights are in memory already.
-                (MemoryPlan.For(checkpoint, ModelBenchmark.CacheTokens(plan), options.Cache) with { WeightBytes = fromFile ? checkpoint.Tensors.Sum(t => t.ByteLength) : 0 }).Check();
+                // Random weights are in memory already: a copy of them comes on top.
+                var memory = MemoryPlan.For(checkpoint, ModelBenchmark.CacheTokens(plan), options.Cache) with { WeightBytes = checkpoint.Tensors.Sum(t => t.ByteLength) };
+                var repack = options.Activations == ActivationPrecision.Int8 && !result.GetValue(noRepack) && RepackedWeights.Pays(checkpoint) && (fromFile || memory.RequiredBytes <= memory.AvailableBytes);
+                (memory with { WeightBytes = fromFile || repack ? memory.WeightBytes : 0 }).Check();
                 var speculation = drafts.Read(result);
-                var deepSeek = new DeepSeek(checkpoint, dropMtp: speculation is null);
+                using var repacked = repack ? new RepackedWeights(checkpoint, pool) : null;
+                var deepSeek = new DeepSeek(checkpoint, dropMtp: speculation is null, repacked: repacked);
                 var measured = new ModelBenchmark(checkpoint, deepSeek, pool, options).Run(plan, cancellation);
                 return speculation is null
                     ? measured

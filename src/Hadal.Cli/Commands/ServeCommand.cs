@@ -43,7 +43,8 @@ internal static class ServeCommand
         var threads = TypedOptions.Integer("--threads", "Threads to compute with; no influence on the result. [default: all processors]", 1, 1024);
         var activations = ModelOptions.ActivationPrecisions(ActivationPrecision.Int8);
         var cache = ModelOptions.CacheTypes();
-        foreach (var option in (Option[])[models, config, host, port, open, certificate, key, context, parallel, template, threads, activations, cache])
+        var noRepack = ModelOptions.NoRepack();
+        foreach (var option in (Option[])[models, config, host, port, open, certificate, key, context, parallel, template, threads, activations, cache, noRepack])
             command.Add(option);
         var drafts = new DraftOptions(command);
         command.SetAction(async (result, cancellation) =>
@@ -63,6 +64,7 @@ internal static class ServeCommand
                     Run = defaults.Run with
                     {
                         Threads = result.GetValue(threads),
+                        Repack = !result.GetValue(noRepack),
                         Engine = new EngineOptions { Speculation = drafts.Read(result), Forward = new ForwardOptions { Activations = result.GetValue(activations) ?? ActivationPrecision.Int8, Cache = result.GetValue(cache) } },
                     },
                 };

@@ -62,7 +62,7 @@ public sealed class ModelBenchmark
             var context = new ForwardContext(threads, options, traffic);
 
             // Warm-up: page tables, code and scratch memory; then start afresh.
-            foreach (var tensor in checkpoint.Tensors.Where(static t => t.Shape.Count == 2))
+            foreach (var tensor in checkpoint.Tensors.Where(t => t.Shape.Count == 2 && !model.IsRepacked))
                 ReadBandwidth.Touch(checkpoint.Matrix(tensor.Name, (int)tensor.Shape[0], (int)tensor.Shape[1]), threads);
             Prefill(caches[0], RandomTokens(random, Math.Min(PrefillChunk, plan.PromptTokens)), context);
             Step(caches, new int[plan.Batch], context);

@@ -16,31 +16,41 @@ public sealed record HadalModelOptions
     /// <summary>Memory, batching, speculation, arithmetic.</summary>
     public EngineOptions Engine { get; init; } = new();
 
+    /// <summary>
+    /// Whether weights in integer formats are copied at load into an order that this processor multiplies faster, where there is one (AVX2 without AVX512-VNNI);
+    /// the file's pages are given back. No influence on results.
+    /// </summary>
+    public bool Repack { get; init; } = true;
+
     /// <summary>Name of the chat template; null for the model's own. See <see cref="ChatTemplates.All"/>.</summary>
     public string? ChatTemplate { get; init; }
 }
 
 /// <summary>
-/// A model ready to serve: files mapped (weights are never copied), tokenizer, chat template, engine. Any number of chat clients share one. Safe for use
+/// A model ready to serve: files mapped (weights are copied only where <see cref="HadalModelOptions.Repack"/> says), tokenizer, chat template, engine. Any number of chat clients share one. Safe for use
 /// from several threads.
 /// </summary>
 public sealed class HadalModel : IDisposable
 {
     private readonly KernelThreads threads;
+    private readonly RepackedWeights? repacked;
 
     private HadalModel(Checkpoint checkpoint, Tokenizer tokenizer, ChatTemplate template, HadalModelOptions options)
     {
         Checkpoint = checkpoint;
         Tokenizer = tokenizer;
         Template = template;
-        var model = new DeepSeek(checkpoint);
         threads = new KernelThreads(options.Threads);
         try
         {
+            if (options.Repack && options.Engine.Forward.Activations == ActivationPrecision.Int8 && RepackedWeights.Pays(checkpoint))
+                repacked = new RepackedWeights(checkpoint, threads);
+            var model = new DeepSeek(checkpoint, repacked: repacked);
             Engine = new InferenceEngine(model, tokenizer, threads, options.Engine);
         }
         catch
         {
+            repacked?.Dispose();
             threads.Dispose();
             throw;
         }
@@ -89,6 +99,7 @@ public sealed class HadalModel : IDisposable
     public void Dispose()
     {
         Engine.Dispose();
+        repacked?.Dispose();
         threads.Dispose();
         Checkpoint.Dispose();
     }

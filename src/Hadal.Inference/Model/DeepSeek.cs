@@ -27,15 +27,17 @@ public sealed class DeepSeek : ILanguageModel
     /// <param name="checkpoint">Open checkpoint.</param>
     /// <param name="dropMtp">Whether to leave the MTP modules out; the main model is the same bit for bit.</param>
     /// <param name="progress">Told the fraction of layers done.</param>
+    /// <param name="repacked">Receives copies of the weights in an order that products with 8-bit activations are faster with; null to use them as they are.</param>
     /// <exception cref="InvalidDataException">A tensor is missing or has another shape; file, tensor, expected and found are named.</exception>
-    public DeepSeek(Checkpoint checkpoint, bool dropMtp = false, IProgress<double>? progress = null)
+    public DeepSeek(Checkpoint checkpoint, bool dropMtp = false, IProgress<double>? progress = null, RepackedWeights? repacked = null)
     {
         ArgumentNullException.ThrowIfNull(checkpoint);
         Config = checkpoint.Config;
-        var populated = Task.Run(checkpoint.Populate);
-        var root = new Weights(checkpoint, string.Empty);
+        IsRepacked = repacked is not null;
+        var populated = IsRepacked ? Task.CompletedTask : Task.Run(checkpoint.Populate);
+        var root = new Weights(checkpoint, string.Empty, repacked);
         embedding = root.Matrix("model.embed_tokens", Config.VocabSize, Config.HiddenSize);
-        head = Config.TieWordEmbeddings ? embedding : root.Matrix("lm_head", Config.VocabSize, Config.HiddenSize);
+        head = Config.TieWordEmbeddings ? embedding : root.Factor("lm_head", Config.VocabSize, Config.HiddenSize);
         activationScales = root.ActivationScales;
         finalNorm = root.Norm("model.norm", Config.HiddenSize);
         rotary = Positions.Rotary(Config);
@@ -52,10 +54,15 @@ public sealed class DeepSeek : ILanguageModel
         }
 
         populated.GetAwaiter().GetResult();
+        if (IsRepacked)
+            checkpoint.Release();
     }
 
     /// <summary>What the model is.</summary>
     public ModelConfig Config { get; }
+
+    /// <summary>Whether weights were copied into another order.</summary>
+    public bool IsRepacked { get; }
 
     /// <summary>MTP modules that can be run.</summary>
     public int MtpModules => mtp.Length;

@@ -48,11 +48,11 @@ internal sealed class LatentAttention : IAttention
         keyValueNorm = weights.Norm("kv_a_layernorm", c);
         if (weights.Contains("k_b_proj"))
         {
-            keyValueUp = KeyValueUp.Split(weights.Matrix("k_b_proj", h * c, n), weights.Matrix("v_b_proj", h * u, c), c, u);
+            keyValueUp = KeyValueUp.Split(weights.Factor("k_b_proj", h * c, n), weights.Factor("v_b_proj", h * u, c), c, u);
         }
         else
         {
-            var up = weights.Matrix("kv_b_proj", h * (n + u), c);
+            var up = weights.Factor("kv_b_proj", h * (n + u), c);
             keyValueUp = KeyValueUp.Shared(up, n, u);
             upScales = up.Format == WeightFormat.F8_E4M3 ? weights.ActivationScales : null;
         }

@@ -6,11 +6,11 @@ using Hadal.Numerics.Formats;
 namespace Hadal.Inference.Model;
 
 /// <summary>Reads the weights of one module, named below a common prefix.</summary>
-internal readonly struct Weights(Checkpoint checkpoint, string prefix)
+internal readonly struct Weights(Checkpoint checkpoint, string prefix, RepackedWeights? repacked = null)
 {
     public ModelConfig Config => checkpoint.Config;
 
-    public Weights Below(string name) => new(checkpoint, $"{prefix}{name}.");
+    public Weights Below(string name) => new(checkpoint, $"{prefix}{name}.", repacked);
 
     public bool Contains(string name) => checkpoint.Contains($"{prefix}{name}.weight");
 
@@ -18,7 +18,14 @@ internal readonly struct Weights(Checkpoint checkpoint, string prefix)
 
     public WeightMatrix Matrix(string name, int rows, int cols) => checkpoint.Matrix($"{prefix}{name}.weight", rows, cols);
 
-    public Linear Linear(string name, int outputs, int inputs) => new(Matrix(name, outputs, inputs), ActivationScales);
+    public Linear Linear(string name, int outputs, int inputs) => new(Factor(name, outputs, inputs), ActivationScales);
+
+    /// <summary>A matrix that is used for nothing but products with activations.</summary>
+    public WeightMatrix Factor(string name, int outputs, int inputs)
+    {
+        var matrix = Matrix(name, outputs, inputs);
+        return repacked?.Repack(matrix) ?? matrix;
+    }
 
     public float[] Norm(string name, int length) => checkpoint.Vector($"{prefix}{name}.weight", length);
 

@@ -47,6 +47,30 @@ public sealed class ModelBenchmarkTests
         Assert.Throws<ArgumentOutOfRangeException>(() => (plan with { Contexts = [0] }).Validate());
     }
 
+    [Theory]
+    [InlineData("q4_k_m")]
+    [InlineData("q5_0")]
+    [InlineData("q6_k")]
+    [InlineData("q8_0")]
+    public void RepackedWeightsGiveTheSameBits(string mix)
+    {
+        using var checkpoint = new SyntheticCheckpoint(Small, FormatMix.Parse(mix));
+        Assert.SkipUnless(RepackedWeights.Pays(checkpoint), "this processor multiplies weights as they lie in the file");
+        using var threads = new KernelThreads(2);
+        using var repacked = new RepackedWeights(checkpoint, threads);
+        float[][] logits = [.. new[] { new DeepSeek(checkpoint), new DeepSeek(checkpoint, repacked: repacked) }.Select(model =>
+        {
+            using var pool = new CachePool(Small, 64, 8);
+            using var cache = new SequenceCache(pool);
+            var context = new ForwardContext(threads, new ForwardOptions { Activations = ActivationPrecision.Int8 });
+            var batch = new ForwardBatch();
+            batch.Add(cache, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], LogitRequest.All);
+            return model.Forward(batch, context).Logits.ToArray();
+        })];
+        Assert.Equal(11 * Small.VocabSize, logits[0].Length);
+        Assert.Equal(logits[0], logits[1]);
+    }
+
     [Fact]
     public void WeightTrafficIsWhatTheChosenExpertsTake()
     {

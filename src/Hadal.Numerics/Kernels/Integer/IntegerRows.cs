@@ -35,6 +35,12 @@ internal static unsafe class IntegerRows
     public static void Multiply<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens, byte* scratch)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
+        if (weight.Interleaved != null)
+        {
+            InterleavedTiles.Multiply<TFormat>(weight, start, end, x, xStride, y, yStride, tokens);
+            return;
+        }
+
         var blocks = weight.Cols / TFormat.BlockLength;
         if (RowKernels.Find<TFormat>(Math.Min(tokens, RowAssembly.MaxTokens), blocks) == null)
         {

@@ -35,7 +35,7 @@ public sealed unsafe class IntegerProductTests
     {
         var action = new LimitCheck();
         WeightFormats.TryDispatchInteger(format, ref action);
-        Assert.Equal(2 * 2 * 17 * 7, action.Compared);
+        Assert.Equal((InterleavedKernels.Enabled ? 2 : 1) * 2 * 2 * 17 * 7, action.Compared);
     }
 
     [Theory]
@@ -47,6 +47,39 @@ public sealed unsafe class IntegerProductTests
         var action = new KernelCheck();
         WeightFormats.TryDispatchInteger(format, ref action);
         Assert.True(action.Found);
+    }
+
+    [Theory]
+    [MemberData(nameof(Formats))]
+    public void Interleaved_rows_hold_the_codes_scales_and_minima_of_the_format(WeightFormat format)
+    {
+        var action = new LayoutCheck();
+        WeightFormats.TryDispatchInteger(format, ref action);
+        Assert.Equal(5 * 3, action.Blocks);
+    }
+
+    [Theory]
+    [MemberData(nameof(Formats))]
+    public void Kernels_over_interleaved_rows_are_used_where_the_processor_has_AVX2_but_no_VNNI(WeightFormat format)
+    {
+        Assert.SkipUnless(InterleavedTile.IsSupported && !VnniTile.IsSupported, "this processor has other kernels, or none");
+        Assert.SkipWhen(Environment.GetEnvironmentVariable("HADAL_KERNEL") == "portable", "HADAL_KERNEL=portable");
+        var action = new InterleavedCheck();
+        WeightFormats.TryDispatchInteger(format, ref action);
+        Assert.True(action.Found);
+    }
+
+    [Fact]
+    public void A_slice_of_interleaved_rows_keeps_them_where_it_begins_with_eight_of_them()
+    {
+        using var memory = new NativeBuffer(40 * 34);
+        using var threads = new KernelThreads(1);
+        var weight = WeightMatrix.Over(WeightFormat.Q8_0, memory, 40, 32);
+        using var copy = new NativeBuffer(WeightInterleaving.Bytes(weight));
+        var both = WeightInterleaving.Interleave(weight, copy.Span<byte>(0, (int)copy.ByteLength), threads);
+        Assert.Equal((long)copy.Pointer + (copy.ByteLength / 5 * 2), (long)both.SliceRows(16, 9).Interleaved);
+        Assert.True(both.SliceRows(4, 8).Interleaved == null);
+        Assert.Throws<ArgumentException>(() => WeightInterleaving.Interleave(weight, new byte[copy.ByteLength - 1], threads));
     }
 
     [Fact]
@@ -105,6 +138,13 @@ public sealed unsafe class IntegerProductTests
         return memory;
     }
 
+    // The weights as they are, and with a copy in interleaved order where this processor has kernels for that.
+    private static WeightMatrix[] Orders(WeightMatrix weight, KernelThreads threads, out NativeBuffer? copy)
+    {
+        copy = InterleavedKernels.Enabled ? new NativeBuffer(WeightInterleaving.Bytes(weight)) : null;
+        return copy is null ? [weight] : [weight, WeightInterleaving.Interleave(weight, copy.Span<byte>(0, (int)copy.ByteLength), threads)];
+    }
+
     private static int Bits(float value) => BitConverter.SingleToInt32Bits(value);
 
     private struct KernelCheck : IIntegerAction
@@ -115,6 +155,71 @@ public sealed unsafe class IntegerProductTests
             where TFormat : struct, IIntegerFormat<TFormat> =>
             Found = Enumerable.Range(1, IntegerPanel.MaxTokens).All(static n => TileKernels.Find(TFormat.Panel, n) != null)
             && Enumerable.Range(1, RowAssembly.MaxTokens).All(static n => RowKernels.Find<TFormat>(n, 11) != null) && RowKernels.FindPack<TFormat>() != null;
+    }
+
+    private struct InterleavedCheck : IIntegerAction
+    {
+        public bool Found;
+
+        public void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat> =>
+            Found = Enumerable.Range(1, InterleavedTile.MaxTokens).All(static n => InterleavedKernels.Find<TFormat>(n, true) != null && InterleavedKernels.Find<TFormat>(n, false) != null);
+    }
+
+    // Reads the layout back as InterleavedPanel describes it; five rows, so that three are missing.
+    private struct LayoutCheck : IIntegerAction
+    {
+        public int Blocks;
+
+        public void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat>
+        {
+            const int Rows = 5, RowBlocks = 3;
+            using var memory = Blocks<TFormat>(new Random(4), Rows * RowBlocks);
+            var panel = new InterleavedPanel(TFormat.Panel);
+            var packed = new byte[RowBlocks * panel.Bytes];
+            fixed (byte* p = packed)
+                panel.Pack<TFormat>(memory.Pointer, RowBlocks * TFormat.BlockBytes, Rows, RowBlocks, p);
+            var codes = new sbyte[TFormat.BlockLength];
+            short[] scales = new short[TFormat.BlockLength / 16], minima = new short[TFormat.BlockLength / 16];
+            for (var i = 0; i < Rows * RowBlocks; i++)
+            {
+                var r = i / RowBlocks;
+                var block = packed.AsSpan(i % RowBlocks * panel.Bytes, panel.Bytes);
+                var original = memory.Span<byte>((long)i * TFormat.BlockBytes, TFormat.BlockBytes);
+                TFormat.Unpack(original, codes, scales, minima);
+                fixed (byte* p = original)
+                {
+                    Assert.Equal(TFormat.ScaleBits(p), BitConverter.ToUInt16(block[(2 * r)..]));
+                    if (TFormat.HasMinimum)
+                        Assert.Equal(TFormat.MinimumBits(p), BitConverter.ToUInt16(block[(16 + (2 * r))..]));
+                }
+
+                for (var s = 0; s < panel.Scales; s++)
+                {
+                    var at = (s / 2 * InterleavedPanel.PairBytes) + (2 * r) + (s % 2);
+                    Assert.Equal(scales[s * panel.SumLength / 16], (sbyte)block[panel.ScalePairs + at]);
+                    if (TFormat.HasMinimum)
+                        Assert.Equal(minima[s * panel.SumLength / 16], (sbyte)block[panel.Minima + at]);
+                }
+
+                for (var k = 0; k < codes.Length; k++)
+                    Assert.Equal(codes[k] + panel.ZeroPoint, Code(panel, block[panel.Codes..], r, k));
+                Blocks++;
+            }
+        }
+
+        private static int Code(InterleavedPanel panel, ReadOnlySpan<byte> codes, int row, int k)
+        {
+            var lane = (row * 4) + (k % 4);
+            if (panel.IsSigned)
+                return (sbyte)codes[(k / 4 * InterleavedPanel.Vector) + lane];
+            var unit = codes[(k / panel.UnitCodes * panel.CodeBytes(panel.UnitCodes))..];
+            k %= panel.UnitCodes;
+            var nibble = (unit[(k / 8 * InterleavedPanel.Vector) + lane] >> (k / 4 % 2 * 4)) & 0x0F;
+            var upper = panel.UpperBits == 0 ? 0 : (unit[(panel.UnitCodes / 8 * InterleavedPanel.Vector) + lane] >> (k / 4 * panel.UpperBits)) & ((1 << panel.UpperBits) - 1);
+            return nibble | (upper << 4);
+        }
     }
 
     private struct RowCheck : IIntegerAction
@@ -189,11 +294,16 @@ public sealed unsafe class IntegerProductTests
                     Array.Fill(values, sign);
                     for (var t = 0; t < Tokens; t++)
                         IntegerActivations.QuantizeRow(values, TFormat.BlockLength, x.AsSpan(t * rowBytes, rowBytes));
-                    float[] expected = new float[Tokens * Rows], actual = new float[Tokens * Rows];
+                    var expected = new float[Tokens * Rows];
                     IntegerMatMul.MultiplyReference(weight, x, expected, Tokens);
-                    IntegerMatMul.Multiply(weight, x, actual, Tokens, new byte[IntegerMatMul.WorkspaceBytes(weight, Tokens)], threads);
-                    Assert.Equal(expected, actual);
-                    Compared += actual.Length;
+                    foreach (var order in Orders(weight, threads, out var copy))
+                    {
+                        var actual = new float[Tokens * Rows];
+                        IntegerMatMul.Multiply(order, x, actual, Tokens, new byte[IntegerMatMul.WorkspaceBytes(weight, Tokens)], threads);
+                        Assert.Equal(expected, actual);
+                        Compared += actual.Length;
+                        GC.KeepAlive(copy);
+                    }
                 }
             }
         }
@@ -256,10 +366,14 @@ public sealed unsafe class IntegerProductTests
                 foreach (var count in (int[])[1, 3])
                 {
                     using var threads = new KernelThreads(count);
-                    var actual = new float[tokens * rows];
-                    IntegerMatMul.Multiply(weight, x, actual, tokens, new byte[IntegerMatMul.WorkspaceBytes(weight, tokens)], threads);
-                    Assert.Equal(MemoryMarshal.Cast<float, int>(expected).ToArray(), MemoryMarshal.Cast<float, int>(actual).ToArray());
-                    Compared += actual.Length;
+                    foreach (var order in Orders(weight, threads, out var copy))
+                    {
+                        var actual = new float[tokens * rows];
+                        IntegerMatMul.Multiply(order, x, actual, tokens, new byte[IntegerMatMul.WorkspaceBytes(weight, tokens)], threads);
+                        Assert.Equal(MemoryMarshal.Cast<float, int>(expected).ToArray(), MemoryMarshal.Cast<float, int>(actual).ToArray());
+                        Compared += actual.Length;
+                        GC.KeepAlive(copy);
+                    }
                 }
             }
         }

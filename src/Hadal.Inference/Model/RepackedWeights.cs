@@ -1,0 +1,49 @@
+using Hadal.Checkpoints;
+using Hadal.Numerics;
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Inference.Model;
+
+/// <summary>
+/// Copies of a checkpoint's weights in the order that 8-bit activations are multiplied with fastest on this processor (<see cref="WeightInterleaving"/>), made
+/// when a <see cref="DeepSeek"/> is. They take the place of the mapped file in memory, whose pages are given back. Must outlive the model.
+/// </summary>
+/// <param name="checkpoint">What is copied.</param>
+/// <param name="threads">Pool to copy on.</param>
+public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads) : IDisposable
+{
+    private const long ArenaBytes = 256L << 20;
+
+    private readonly List<NativeBuffer> arenas = [];
+    private long used;
+
+    /// <summary>Whether any weight of a checkpoint has a faster order on this processor.</summary>
+    /// <param name="checkpoint">The checkpoint.</param>
+    public static bool Pays(Checkpoint checkpoint)
+    {
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        return checkpoint.Tensors.Select(static tensor => tensor.Format).Distinct().Any(WeightInterleaving.Pays);
+    }
+
+    /// <summary>Frees the copies.</summary>
+    public void Dispose() => arenas.ForEach(static arena => arena.Dispose());
+
+    /// <summary>The weight with a copy beside it, if that pays.</summary>
+    internal WeightMatrix Repack(WeightMatrix weight)
+    {
+        const int Alignment = 64;
+        if (!WeightInterleaving.Pays(weight.Format))
+            return weight;
+        var bytes = WeightInterleaving.Bytes(weight);
+        if (arenas.Count == 0 || used + bytes > arenas[^1].ByteLength)
+        {
+            checkpoint.Release();
+            arenas.Add(new NativeBuffer(Math.Max(ArenaBytes, bytes)));
+            used = 0;
+        }
+
+        var target = arenas[^1].Span<byte>(used, checked((int)bytes));
+        used += (bytes + Alignment - 1) / Alignment * Alignment;
+        return WeightInterleaving.Interleave(weight, target, threads);
+    }
+}

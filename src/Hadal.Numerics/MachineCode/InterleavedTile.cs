@@ -1,0 +1,367 @@
+using System.Numerics;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
+using Hadal.Numerics.Kernels.Integer;
+using Iced.Intel;
+using static Hadal.Numerics.MachineCode.KernelFrame;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Hadal.Numerics.MachineCode;
+
+/// <summary>What a kernel over an <see cref="InterleavedPanel"/> is called with, beside weights, activations and chains.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct InterleavedArguments
+{
+    /// <summary>Blocks of the panel.</summary>
+    public long Blocks;
+
+    /// <summary>Bytes from one token's activations to the next.</summary>
+    public long TokenStride;
+
+    /// <summary>Where the sums lie that the format uses, from the start of a token's activations.</summary>
+    public long Sums;
+
+    /// <summary>Where the scales lie, likewise.</summary>
+    public long Scales;
+}
+
+/// <summary>
+/// Assembles integer kernels for AVX2: eight weight rows that lie side by side (<see cref="InterleavedPanel"/>) times one to six tokens,
+/// <c>void tile(byte* panel, byte* x, float* chains, InterleavedArguments* arguments)</c>, added to the four chains [4][T][8] of each token, which take turns
+/// from the first on. The order of everything is that of <see cref="IntegerDot"/>.
+/// </summary>
+/// <remarks>
+/// Registers: rdi codes; rsi what lies before them; rax, rbx, rbp where a token's codes, sums and scales are, from the tokens in r8 to r13; r14 chains of the
+/// block; rcx rounds left. ymm0-5 sums over the block, then chains; ymm6-11 sums over some steps in 16 bits, or of minima; ymm12 codes; ymm13 broadcast activations; ymm14
+/// integer scales, ymm15 the mask of a nibble (signed codes: ymm11 their magnitude).
+/// </remarks>
+internal sealed class InterleavedTile
+{
+    /// <summary>Most tokens of a kernel.</summary>
+    public const int MaxTokens = 6;
+
+    private const int Sums = 0;
+    private const int Partial = 6;
+    private const int Codes = 12;
+    private const int Broadcast = 13;
+    private const int Scale = 14;
+    private const int Nibble = 15;
+    private const int Magnitude = 11;
+    private const int Vector = InterleavedPanel.Vector;
+
+    // How far ahead of a stream from memory its next bytes are asked for.
+    private const int PrefetchBytes = 4096;
+
+    // Blocks left, first chain, end of the chains.
+    private const int StackBytes = 32;
+
+    private static readonly AssemblerRegister64[] TokenRegisters = [r8, r9, r10, r11, r12, r13];
+
+    private readonly Assembler c = new(64);
+    private readonly ConstantPool constants;
+    private readonly InterleavedPanel panel;
+    private readonly int tokens;
+    private readonly bool fromMemory;
+
+    private InterleavedTile(InterleavedPanel panel, int tokens, bool fromMemory)
+    {
+        this.panel = panel;
+        this.tokens = tokens;
+        this.fromMemory = fromMemory;
+        constants = new ConstantPool(c);
+    }
+
+    /// <summary>Whether this processor runs the kernels.</summary>
+    public static bool IsSupported => Avx2.IsSupported && Fma.IsSupported && (X86Base.CpuId(1, 0).Ecx & (1 << 29)) != 0;
+
+    private int Plane => tokens * Vector;
+
+    private bool IsSuper => panel.Scales > 0;
+
+    /// <summary>Assembles a kernel and makes it callable.</summary>
+    /// <param name="panel">Layout of the format.</param>
+    /// <param name="tokens">T, 1 to 6.</param>
+    /// <param name="fromMemory">Whether panels are streamed from memory rather than read from a cache.</param>
+    public static nint Assemble(InterleavedPanel panel, int tokens, bool fromMemory)
+    {
+        var tile = new InterleavedTile(panel, tokens, fromMemory);
+        tile.Kernel();
+        return Publish(tile.c);
+    }
+
+    private void Kernel()
+    {
+        Enter(c);
+        c.sub(rsp, StackBytes);
+        c.mov(rax, Argument(nameof(InterleavedArguments.Blocks)));
+        c.mov(__qword_ptr[rsp], rax);
+        c.mov(__qword_ptr[rsp + 8], rdx);
+        c.lea(rax, __[rdx + (4 * Plane)]);
+        c.mov(__qword_ptr[rsp + 16], rax);
+        c.mov(r14, rdx);
+        c.mov(rdx, Argument(nameof(InterleavedArguments.TokenStride)));
+        for (var t = 0; t < tokens; t++)
+        {
+            c.mov(TokenRegisters[t], rsi);
+            c.add(rsi, rdx);
+        }
+
+        c.xor(eax, eax);
+        c.mov(rbx, Argument(nameof(InterleavedArguments.Sums)));
+        c.mov(rbp, Argument(nameof(InterleavedArguments.Scales)));
+        if (!panel.IsSigned)
+            c.vmovdqu(Ymm(Nibble), constants.Vector(static _ => 0x0F));
+        if (!IsSuper)
+            c.vmovdqu(Ymm(Scale), constants.Words(static _ => 1));
+
+        var block = c.CreateLabel();
+        c.Label(ref block);
+        if (IsSuper)
+            SuperBlock();
+        else
+            SmallBlock();
+        c.add(rbx, panel.BlockLength / panel.SumLength * 2);
+        c.add(rbp, 4);
+        c.add(r14, Plane);
+        c.cmp(r14, __qword_ptr[rsp + 16]);
+        c.cmove(r14, __qword_ptr[rsp + 8]);
+        c.dec(__qword_ptr[rsp]);
+        c.jnz(block);
+        c.add(rsp, StackBytes);
+        Leave(c);
+        constants.Emit();
+    }
+
+    private static AssemblerMemoryOperand Argument(string name) => __qword_ptr[rcx + Marshal.OffsetOf<InterleavedArguments>(name).ToInt32()];
+
+    private void ForEach(Action<int> body)
+    {
+        for (var t = 0; t < tokens; t++)
+            body(t);
+    }
+
+    private void Prefetch(int bytes)
+    {
+        for (var line = 0; fromMemory && line < bytes; line += 64)
+            c.prefetcht0(__byte_ptr[rdi + PrefetchBytes + line]);
+    }
+
+    // Two integer scales make a round.
+    private void SuperBlock()
+    {
+        var round = c.CreateLabel();
+        ForEach(t => c.vpxor(Ymm(Sums + t), Ymm(Sums + t), Ymm(Sums + t)));
+        c.lea(rsi, __[rdi + panel.ScalePairs]);
+        Prefetch(panel.Codes);
+        c.add(rdi, panel.Codes);
+        c.mov(ecx, panel.Scales / 2);
+        c.Label(ref round);
+        var bytes = panel.CodeBytes(2 * panel.SumLength);
+        Prefetch(bytes);
+        for (var half = 0; half < 2; half++)
+        {
+            var first = half;
+            Steps(half * panel.SumLength / 4, panel.SumLength / 4, () =>
+            {
+                // One of the two scales of each row, twice.
+                c.vpmovsxbw(Ymm(Scale), __xmmword_ptr[rsi]);
+                c.vpshufb(Ymm(Scale), Ymm(Scale), constants.Vector(i => (i % 16 / 4 * 4) + (2 * first) + (i % 2)));
+            });
+        }
+
+        c.add(rsi, InterleavedPanel.PairBytes);
+        c.add(rdi, bytes);
+        c.add(rax, 2 * panel.SumLength);
+        c.dec(ecx);
+        c.jnz(round);
+
+        // rsi is at the end of the scales.
+        var start = panel.Codes;
+        if (panel.ZeroPoint != 0)
+        {
+            PairSums(panel.ScalePairs - start, Partial);
+            ForEach(t =>
+            {
+                c.vpslld(Ymm(Partial + t), Ymm(Partial + t), (byte)BitOperations.Log2((uint)panel.ZeroPoint));
+                c.vpsubd(Ymm(Sums + t), Ymm(Sums + t), Ymm(Partial + t));
+            });
+        }
+
+        AddToChains(__xmmword_ptr[rsi - start]);
+        if (panel.HasMinimum)
+        {
+            PairSums(panel.Minima - start, Partial);
+            SubtractFromSums(__xmmword_ptr[rsi - start + 16]);
+        }
+
+        StoreChains();
+    }
+
+    private void SmallBlock()
+    {
+        // The zero point comes off first: two sums of activations, of which the first is meant.
+        ForEach(t =>
+        {
+            if (panel.ZeroPoint == 0)
+            {
+                c.vpxor(Ymm(Sums + t), Ymm(Sums + t), Ymm(Sums + t));
+                return;
+            }
+
+            c.vpbroadcastd(Ymm(Sums + t), __dword_ptr[TokenRegisters[t] + rbx]);
+            c.vpmaddwd(Ymm(Sums + t), Ymm(Sums + t), constants.Words(i => i % 2 == 0 ? -panel.ZeroPoint : 0));
+        });
+        c.mov(rsi, rdi);
+        Prefetch(panel.Bytes);
+        c.add(rdi, panel.Codes);
+        Steps(0, panel.BlockLength / 4, static () => { });
+        c.add(rdi, panel.CodeBytes(panel.BlockLength));
+        c.add(rax, panel.BlockLength);
+        AddToChains(__xmmword_ptr[rsi]);
+        if (panel.HasMinimum)
+        {
+            ForEach(t =>
+            {
+                c.vpbroadcastd(Ymm(Partial + t), __dword_ptr[TokenRegisters[t] + rbx]);
+                c.vpmaddwd(Ymm(Partial + t), Ymm(Partial + t), constants.Words(static i => i % 2 == 0 ? 1 : 0));
+            });
+            SubtractFromSums(__xmmword_ptr[rsi + 16]);
+        }
+
+        StoreChains();
+    }
+
+    // sums += scale times codes times activations over some steps of four codes.
+    private void Steps(int first, int count, Action loadScale)
+    {
+        if (panel.IsSigned)
+        {
+            loadScale();
+            for (var step = first; step < first + count; step++)
+                SignedStep(step);
+            return;
+        }
+
+        for (var part = first; part < first + count; part += panel.PartSteps)
+        {
+            for (var step = part; step < part + panel.PartSteps; step++)
+            {
+                UnsignedCodes(step);
+                var isFirst = step == part;
+                ForEach(t =>
+                {
+                    var target = isFirst ? Ymm(Partial + t) : Ymm(Broadcast);
+                    c.vpbroadcastd(Ymm(Broadcast), Activations(t, step));
+                    c.vpmaddubsw(target, Ymm(Codes), Ymm(Broadcast));
+                    if (!isFirst)
+                        c.vpaddw(Ymm(Partial + t), Ymm(Partial + t), Ymm(Broadcast));
+                });
+            }
+
+            loadScale();
+            ForEach(t =>
+            {
+                c.vpmaddwd(Ymm(Partial + t), Ymm(Partial + t), Ymm(Scale));
+                c.vpaddd(Ymm(Sums + t), Ymm(Sums + t), Ymm(Partial + t));
+            });
+        }
+    }
+
+    // The sign of a code goes to the activation, the magnitude stays.
+    private void SignedStep(int step)
+    {
+        c.vmovdqu(Ymm(Codes), __ymmword_ptr[rdi + (step * Vector)]);
+        c.vpabsb(Ymm(Magnitude), Ymm(Codes));
+        ForEach(t =>
+        {
+            c.vpbroadcastd(Ymm(Broadcast), Activations(t, step));
+            c.vpsignb(Ymm(Broadcast), Ymm(Broadcast), Ymm(Codes));
+            c.vpmaddubsw(Ymm(Broadcast), Ymm(Magnitude), Ymm(Broadcast));
+            c.vpmaddwd(Ymm(Broadcast), Ymm(Broadcast), Ymm(Scale));
+            c.vpaddd(Ymm(Sums + t), Ymm(Sums + t), Ymm(Broadcast));
+        });
+    }
+
+    // ymm12 = four codes of each row.
+    private void UnsignedCodes(int step)
+    {
+        var perUnit = panel.UnitCodes / 4;
+        var (unit, inUnit) = (step / perUnit, step % perUnit);
+        var at = unit * panel.CodeBytes(panel.UnitCodes);
+        var nibbles = __ymmword_ptr[rdi + at + (inUnit / 2 * Vector)];
+        if (inUnit % 2 == 0)
+        {
+            c.vpand(Ymm(Codes), Ymm(Nibble), nibbles);
+        }
+        else
+        {
+            c.vmovdqu(Ymm(Codes), nibbles);
+            c.vpsrlw(Ymm(Codes), Ymm(Codes), 4);
+            c.vpand(Ymm(Codes), Ymm(Codes), Ymm(Nibble));
+        }
+
+        if (panel.UpperBits == 0)
+            return;
+        c.vmovdqu(Ymm(Broadcast), __ymmword_ptr[rdi + at + (perUnit / 2 * Vector)]);
+        var shift = 4 - (inUnit * panel.UpperBits);
+        if (shift > 0)
+            c.vpsllw(Ymm(Broadcast), Ymm(Broadcast), (byte)shift);
+        else if (shift < 0)
+            c.vpsrlw(Ymm(Broadcast), Ymm(Broadcast), (byte)-shift);
+        c.vpand(Ymm(Broadcast), Ymm(Broadcast), constants.Vector(panel.UpperBits == 1 ? static _ => 0x10 : static _ => 0x30));
+        c.vpor(Ymm(Codes), Ymm(Codes), Ymm(Broadcast));
+    }
+
+    private AssemblerMemoryOperand Activations(int token, int step) => __dword_ptr[TokenRegisters[token] + rax + (step * 4)];
+
+    // Numbers of the rows, two in a pair, times the sums of activations that belong to them.
+    private void PairSums(int offset, int target)
+    {
+        for (var pair = 0; pair < panel.Scales / 2; pair++)
+        {
+            c.vpmovsxbw(Ymm(Codes), __xmmword_ptr[rsi + offset + (pair * InterleavedPanel.PairBytes)]);
+            var isFirst = pair == 0;
+            var at = pair * 4;
+            ForEach(t =>
+            {
+                c.vpbroadcastd(Ymm(Broadcast), __dword_ptr[TokenRegisters[t] + rbx + at]);
+                c.vpmaddwd(isFirst ? Ymm(target + t) : Ymm(Broadcast), Ymm(Codes), Ymm(Broadcast));
+                if (!isFirst)
+                    c.vpaddd(Ymm(target + t), Ymm(target + t), Ymm(Broadcast));
+            });
+        }
+    }
+
+    private void StoreChains() => ForEach(t => c.vmovups(__ymmword_ptr[r14 + (t * Vector)], Ymm(Sums + t)));
+
+    // sums = fma(float(sums), d * dx, chain), d in binary16.
+    private void AddToChains(AssemblerMemoryOperand scales)
+    {
+        c.vcvtph2ps(Ymm(Codes), scales);
+        ForEach(t =>
+        {
+            ActivationScale(t);
+            c.vcvtdq2ps(Ymm(Sums + t), Ymm(Sums + t));
+            c.vfmadd213ps(Ymm(Sums + t), Ymm(Broadcast), __ymmword_ptr[r14 + (t * Vector)]);
+        });
+    }
+
+    // sums = fma(-float(partial), dmin * dx, sums).
+    private void SubtractFromSums(AssemblerMemoryOperand scales)
+    {
+        c.vcvtph2ps(Ymm(Codes), scales);
+        ForEach(t =>
+        {
+            ActivationScale(t);
+            c.vcvtdq2ps(Ymm(Partial + t), Ymm(Partial + t));
+            c.vfnmadd231ps(Ymm(Sums + t), Ymm(Partial + t), Ymm(Broadcast));
+        });
+    }
+
+    // ymm13 = the scale of a token's block times those of the rows in ymm12.
+    private void ActivationScale(int token)
+    {
+        c.vbroadcastss(Ymm(Broadcast), __dword_ptr[TokenRegisters[token] + rbp]);
+        c.vmulps(Ymm(Broadcast), Ymm(Codes), Ymm(Broadcast));
+    }
+}

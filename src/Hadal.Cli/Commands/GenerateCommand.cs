@@ -26,7 +26,7 @@ internal static class GenerateCommand
             "hadal generate --model path/to/model --prompt \"The deep sea\" --max-new-tokens 64",
             "hadal generate --model path/to/model --tokens 1,2,3 --max-new-tokens 24 --temperature 0 --ids",
             "hadal generate --model path/to/model --prompt \"The deep sea\" --max-new-tokens 8 --json --logprobs 5 --seed 1");
-        var model = new ModelOptions(command, ModelPlace.OptionOrBundled).Running(command).Arithmetic(command).CacheType(command);
+        var model = new ModelOptions(command, ModelPlace.OptionOrBundled).Running(command).Arithmetic(command, staysLong: false).CacheType(command);
         var prompt = TypedOptions.Text("--prompt", "TEXT", "The text to continue.");
         command.Add(prompt);
         var tokens = new TokenInput(command);

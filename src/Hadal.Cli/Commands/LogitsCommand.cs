@@ -21,7 +21,7 @@ internal static class LogitsCommand
             "Write the logits of every position to a safetensors file: F32 'logits' [T, V], and 'mtp_logits' [T, V] on request.",
             "hadal logits --model path/to/model --tokens 1,2,3 --output out.safetensors",
             "hadal logits --model path/to/model --tokens-file ids.json --output out.safetensors --mtp --activations fp8 --attention naive");
-        var model = new ModelOptions(command, ModelPlace.Option).Arithmetic(command, ActivationPrecision.F32).CacheType(command).MtpState(command).Running(command);
+        var model = new ModelOptions(command, ModelPlace.Option).Arithmetic(command, ActivationPrecision.F32, staysLong: false).CacheType(command).MtpState(command).Running(command);
         var tokens = new TokenInput(command);
         var output = TypedOptions.Required("--output", "FILE", "The safetensors file to write; an older one is replaced.");
         var mtp = TypedOptions.Flag("--mtp", "Also write 'mtp_logits': row i scores the token after the next, given the next one; for the last row, the most probable one.");

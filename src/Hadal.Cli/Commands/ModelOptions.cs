@@ -22,6 +22,9 @@ internal enum ModelPlace
 /// <summary>The model of a command, and the options that say how it is run.</summary>
 internal sealed class ModelOptions
 {
+    private const string Repacking =
+        "those of integer types are copied at load into an order that is multiplied faster, on processors with AVX2 but without AVX512-VNNI; no influence on the result.";
+
     private const string Where = "A model folder (config.json and *.safetensors) or a .gguf file.";
 
     private readonly Argument<string> argument = new("MODEL") { Description = Where };
@@ -37,10 +40,12 @@ internal sealed class ModelOptions
     private readonly Option<MtpInput> mtpInput = TypedOptions.Choice(
         "--mtp-input", "State that the MTP module reads.", ("after-norm", MtpInput.AfterFinalNorm), ("before-norm", MtpInput.BeforeFinalNorm));
 
+    private readonly Option<bool> repack = Repack();
     private readonly Option<bool> noRepack = NoRepack();
     private readonly ModelPlace place;
     private Option<ActivationPrecision?>? activations;
     private ActivationPrecision usualActivations;
+    private bool repacksUnasked;
 
     /// <summary>The options of a command that reads a model's files but does not run it.</summary>
     public ModelOptions(Command command, ModelPlace place)
@@ -77,12 +82,13 @@ internal sealed class ModelOptions
     /// <summary>Adds the choices of arithmetic.</summary>
     /// <param name="command">What they are added to.</param>
     /// <param name="usual">Precision of activations where none is asked for.</param>
-    public ModelOptions Arithmetic(Command command, ActivationPrecision usual = ActivationPrecision.Int8)
+    /// <param name="staysLong">Whether the command computes for so long that repacking weights at load pays without being asked for.</param>
+    public ModelOptions Arithmetic(Command command, ActivationPrecision usual = ActivationPrecision.Int8, bool staysLong = true)
     {
-        (activations, usualActivations) = (ActivationPrecisions(usual), usual);
+        (activations, usualActivations, repacksUnasked) = (ActivationPrecisions(usual), usual, staysLong);
         command.Add(attention);
         command.Add(activations);
-        command.Add(noRepack);
+        command.Add(staysLong ? noRepack : repack);
         return this;
     }
 
@@ -113,7 +119,7 @@ internal sealed class ModelOptions
 
     /// <summary>Opens the model, its path already known.</summary>
     public LoadedModel Load(string path, ParseResult result, Terminal terminal, Func<ModelConfig, int> cacheTokens) =>
-        LoadedModel.Open(path, cacheTokens, result.GetValue(cacheType), result.GetValue(threads), result.GetValue(dropMtp), terminal, repack: Forward(result).Activations == ActivationPrecision.Int8 && !result.GetValue(noRepack));
+        LoadedModel.Open(path, cacheTokens, result.GetValue(cacheType), result.GetValue(threads), result.GetValue(dropMtp), terminal, repack: Forward(result).Activations == ActivationPrecision.Int8 && (repacksUnasked ? !result.GetValue(noRepack) : result.GetValue(repack)));
 
     /// <summary>The threads that were asked for, or null for all processors.</summary>
     public int? Threads(ParseResult result) => result.GetValue(threads);
@@ -137,8 +143,9 @@ internal sealed class ModelOptions
 
     /// <summary>The option that leaves weights in the order of the file.</summary>
     public static Option<bool> NoRepack() => TypedOptions.Flag(
-        "--no-repack",
-        "Use weights as they lie in the file. Without it, those of integer types are copied at load into an order that is multiplied faster, on processors with AVX2 but without AVX512-VNNI; no influence on the result.");
+        "--no-repack", $"Use weights as they lie in the file. Without it, {Repacking}");
+
+    private static Option<bool> Repack() => TypedOptions.Flag("--repack", $"Before the first token, {Repacking} Pays for long answers.");
 
     /// <summary>The option that says how the cache is stored.</summary>
     public static Option<CacheFormat> CacheTypes() => TypedOptions.Choice(

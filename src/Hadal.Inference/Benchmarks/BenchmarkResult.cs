@@ -42,6 +42,9 @@ public sealed record BenchmarkResult
     /// <summary>Precision of activations.</summary>
     public required string Activations { get; init; }
 
+    /// <summary>Whether weights were copied at load into an order that is multiplied faster.</summary>
+    public bool Repacked { get; init; }
+
     /// <summary>How the cache was stored.</summary>
     public required string CacheType { get; init; }
 

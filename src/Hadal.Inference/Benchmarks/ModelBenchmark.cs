@@ -89,6 +89,7 @@ public sealed class ModelBenchmark
                 Model = checkpoint.Path,
                 Threads = threads.Count,
                 Activations = options.Activations.ToString().ToLowerInvariant(),
+                Repacked = model.IsRepacked,
                 CacheType = options.Cache.ToString().ToLowerInvariant(),
                 PromptTokens = plan.PromptTokens,
                 GenerateTokens = plan.GenerateTokens,

@@ -41,24 +41,24 @@ internal static unsafe class InterleavedKernels
             }
         }
 
-        // Seven rows, so that one is missing, of six blocks: chains take turns, and the last turn is not full.
+        // Fifteen rows, so that one of two panels is missing, of six blocks: chains take turns, and the last turn is not full.
         private static bool PassesSelfTest(int tokens, nint kernel)
         {
-            const int Seed = 8, Rows = 7, Blocks = 6;
+            const int Seed = 8, Rows = 15, Panels = 2, Blocks = 6;
             var random = new Random(Seed);
             var panel = new InterleavedPanel(TFormat.Panel);
             var cols = Blocks * TFormat.BlockLength;
             var rowBytes = Blocks * TFormat.BlockBytes;
             var stride = IntegerActivations.RowBytes(cols, TFormat.BlockLength);
             var weights = new byte[Rows * rowBytes];
-            var packed = new byte[Blocks * panel.Bytes];
+            var packed = new byte[Panels * Blocks * panel.Bytes];
             var x = new byte[tokens * stride];
             var values = new float[cols];
             var decoded = new float[TFormat.BlockLength];
-            var chains = new float[tokens * InterleavedTiles.ChainsEach];
+            var y = new float[tokens * Panels * InterleavedPanel.Rows];
             var passes = true;
             fixed (byte* w = weights, p = packed, px = x)
-            fixed (float* pc = chains)
+            fixed (float* py = y)
             {
                 for (var b = 0; b < Rows * Blocks; b++)
                 {
@@ -79,15 +79,16 @@ internal static unsafe class InterleavedKernels
                     IntegerActivations.QuantizeRow(values, TFormat.BlockLength, x.AsSpan(t * stride, stride));
                 }
 
-                panel.Pack<TFormat>(w, rowBytes, Rows, Blocks, p);
-                var arguments = InterleavedTiles.Arguments(panel, cols, stride, Blocks);
-                ((delegate* unmanaged<byte*, byte*, float*, InterleavedArguments*, void>)kernel)(p, px, pc, &arguments);
+                panel.Pack<TFormat>(w, rowBytes, InterleavedPanel.Rows, Blocks, p);
+                panel.Pack<TFormat>(w + (InterleavedPanel.Rows * rowBytes), rowBytes, Rows - InterleavedPanel.Rows, Blocks, p + (Blocks * panel.Bytes));
+                var arguments = InterleavedTiles.Arguments<TFormat>(Panels, cols, stride, Panels * InterleavedPanel.Rows);
+                ((delegate* unmanaged<byte*, byte*, float*, InterleavedArguments*, void>)kernel)(p, px, py, &arguments);
                 for (var t = 0; t < tokens; t++)
                 {
                     for (var m = 0; m < Rows; m++)
                     {
                         var expected = IntegerDot.DotReference<TFormat>(w + (m * rowBytes), new IntegerRow(px + (t * stride), cols), Blocks);
-                        passes &= BitConverter.SingleToInt32Bits(expected) == BitConverter.SingleToInt32Bits(InterleavedTiles.Sum(pc, tokens, t, m));
+                        passes &= BitConverter.SingleToInt32Bits(expected) == BitConverter.SingleToInt32Bits(y[(t * Panels * InterleavedPanel.Rows) + m]);
                     }
                 }
             }

@@ -8,12 +8,18 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace Hadal.Numerics.MachineCode;
 
-/// <summary>What a kernel over an <see cref="InterleavedPanel"/> is called with, beside weights, activations and chains.</summary>
+/// <summary>What a kernel over <see cref="InterleavedPanel"/>s is called with, beside weights, activations and results.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct InterleavedArguments
 {
-    /// <summary>Blocks of the panel.</summary>
+    /// <summary>Panels, one after the other.</summary>
+    public long Panels;
+
+    /// <summary>Blocks of each.</summary>
     public long Blocks;
+
+    /// <summary>Bytes from one token's results to the next.</summary>
+    public long ResultStride;
 
     /// <summary>Bytes from one token's activations to the next.</summary>
     public long TokenStride;
@@ -27,12 +33,12 @@ internal struct InterleavedArguments
 
 /// <summary>
 /// Assembles integer kernels for AVX2: eight weight rows that lie side by side (<see cref="InterleavedPanel"/>) times one to six tokens,
-/// <c>void tile(byte* panel, byte* x, float* chains, InterleavedArguments* arguments)</c>, added to the four chains [4][T][8] of each token, which take turns
-/// from the first on. The order of everything is that of <see cref="IntegerDot"/>.
+/// <c>void tile(byte* panels, byte* x, float* y, InterleavedArguments* arguments)</c>, y[t, m] for all rows m of all panels. The order of everything is that of
+/// <see cref="IntegerDot"/>, the chains [4][T][8] of a panel lying on the stack.
 /// </summary>
 /// <remarks>
 /// Registers: rdi codes; rsi what lies before them; rax, rbx, rbp where a token's codes, sums and scales are, from the tokens in r8 to r13; r14 chains of the
-/// block; rcx rounds left. ymm0-5 sums over the block, then chains; ymm6-11 sums over some steps in 16 bits, or of minima; ymm12 codes; ymm13 broadcast activations; ymm14
+/// block; rcx rounds left; rdx free. ymm0-5 sums over the block, then chains; ymm6-11 sums over some steps in 16 bits, or of minima; ymm12 codes; ymm13 broadcast activations; ymm14
 /// integer scales, ymm15 the mask of a nibble (signed codes: ymm11 their magnitude).
 /// </remarks>
 internal sealed class InterleavedTile
@@ -52,8 +58,13 @@ internal sealed class InterleavedTile
     // How far ahead of a stream from memory its next bytes are asked for.
     private const int PrefetchBytes = 4096;
 
-    // Blocks left, first chain, end of the chains.
-    private const int StackBytes = 32;
+    // On the stack: chains, then what there is no register for.
+    private const int BlocksLeft = 4 * MaxTokens * Vector;
+    private const int PanelsLeft = BlocksLeft + 8;
+    private const int Arguments = BlocksLeft + 16;
+    private const int Results = BlocksLeft + 24;
+    private const int CallersStack = BlocksLeft + 32;
+    private const int StackBytes = BlocksLeft + 64;
 
     private static readonly AssemblerRegister64[] TokenRegisters = [r8, r9, r10, r11, r12, r13];
 
@@ -92,13 +103,14 @@ internal sealed class InterleavedTile
     private void Kernel()
     {
         Enter(c);
+        c.mov(rax, rsp);
         c.sub(rsp, StackBytes);
-        c.mov(rax, Argument(nameof(InterleavedArguments.Blocks)));
-        c.mov(__qword_ptr[rsp], rax);
-        c.mov(__qword_ptr[rsp + 8], rdx);
-        c.lea(rax, __[rdx + (4 * Plane)]);
-        c.mov(__qword_ptr[rsp + 16], rax);
-        c.mov(r14, rdx);
+        c.and(rsp, -64);
+        c.mov(__qword_ptr[rsp + CallersStack], rax);
+        c.mov(__qword_ptr[rsp + Arguments], rcx);
+        c.mov(__qword_ptr[rsp + Results], rdx);
+        c.mov(rax, Argument(nameof(InterleavedArguments.Panels)));
+        c.mov(__qword_ptr[rsp + PanelsLeft], rax);
         c.mov(rdx, Argument(nameof(InterleavedArguments.TokenStride)));
         for (var t = 0; t < tokens; t++)
         {
@@ -106,14 +118,34 @@ internal sealed class InterleavedTile
             c.add(rsi, rdx);
         }
 
-        c.xor(eax, eax);
-        c.mov(rbx, Argument(nameof(InterleavedArguments.Sums)));
-        c.mov(rbp, Argument(nameof(InterleavedArguments.Scales)));
         if (!panel.IsSigned)
             c.vmovdqu(Ymm(Nibble), constants.Vector(static _ => 0x0F));
         if (!IsSuper)
             c.vmovdqu(Ymm(Scale), constants.Words(static _ => 1));
 
+        var next = c.CreateLabel();
+        c.Label(ref next);
+        Panel();
+        StoreResults();
+        c.dec(__qword_ptr[rsp + PanelsLeft]);
+        c.jnz(next);
+        c.mov(rsp, __qword_ptr[rsp + CallersStack]);
+        Leave(c);
+        constants.Emit();
+    }
+
+    private void Panel()
+    {
+        c.vpxor(ymm0, ymm0, ymm0);
+        for (var i = 0; i < 4 * tokens; i++)
+            c.vmovdqa(__ymmword_ptr[rsp + (i * Vector)], ymm0);
+        c.mov(r14, rsp);
+        c.mov(rcx, __qword_ptr[rsp + Arguments]);
+        c.mov(rax, Argument(nameof(InterleavedArguments.Blocks)));
+        c.mov(__qword_ptr[rsp + BlocksLeft], rax);
+        c.xor(eax, eax);
+        c.mov(rbx, Argument(nameof(InterleavedArguments.Sums)));
+        c.mov(rbp, Argument(nameof(InterleavedArguments.Scales)));
         var block = c.CreateLabel();
         c.Label(ref block);
         if (IsSuper)
@@ -123,13 +155,30 @@ internal sealed class InterleavedTile
         c.add(rbx, panel.BlockLength / panel.SumLength * 2);
         c.add(rbp, 4);
         c.add(r14, Plane);
-        c.cmp(r14, __qword_ptr[rsp + 16]);
-        c.cmove(r14, __qword_ptr[rsp + 8]);
-        c.dec(__qword_ptr[rsp]);
+        c.lea(rdx, __[rsp + (4 * Plane)]);
+        c.cmp(r14, rdx);
+        c.cmove(r14, rsp);
+        c.dec(__qword_ptr[rsp + BlocksLeft]);
         c.jnz(block);
-        c.add(rsp, StackBytes);
-        Leave(c);
-        constants.Emit();
+    }
+
+    // (c0 + c2) + (c1 + c3).
+    private void StoreResults()
+    {
+        c.mov(rcx, __qword_ptr[rsp + Arguments]);
+        c.mov(rax, Argument(nameof(InterleavedArguments.ResultStride)));
+        c.mov(rdx, __qword_ptr[rsp + Results]);
+        c.add(__qword_ptr[rsp + Results], Vector);
+        ForEach(t =>
+        {
+            c.vmovaps(ymm0, __ymmword_ptr[rsp + (t * Vector)]);
+            c.vaddps(ymm0, ymm0, __ymmword_ptr[rsp + (2 * Plane) + (t * Vector)]);
+            c.vmovaps(ymm1, __ymmword_ptr[rsp + Plane + (t * Vector)]);
+            c.vaddps(ymm1, ymm1, __ymmword_ptr[rsp + (3 * Plane) + (t * Vector)]);
+            c.vaddps(ymm0, ymm0, ymm1);
+            c.vmovups(__ymmword_ptr[rdx], ymm0);
+            c.add(rdx, rax);
+        });
     }
 
     private static AssemblerMemoryOperand Argument(string name) => __qword_ptr[rcx + Marshal.OffsetOf<InterleavedArguments>(name).ToInt32()];

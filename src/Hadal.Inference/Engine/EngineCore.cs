@@ -26,6 +26,7 @@ internal sealed class EngineCore : IDisposable
     private readonly bool looksUp;
     private readonly List<Sequence> ended = [];
     private readonly List<int> input = [];
+    private readonly List<(Sequence Sequence, int Row)> draws = [];
     private float[] untouched = [];
     private long arrivals;
     private EngineStatistics totals;
@@ -213,6 +214,7 @@ internal sealed class EngineCore : IDisposable
     private void Choose(ReadOnlySpan<ScheduledRun> runs, Span<float> logits)
     {
         var vocabulary = model.Config.VocabSize;
+        DrawTogether(runs, logits);
         var row = 0;
         foreach (var run in runs)
         {
@@ -234,6 +236,23 @@ internal sealed class EngineCore : IDisposable
             ChooseTokens(sequence, run.Drafts, logits.Slice(row * vocabulary, (run.Drafts + 1) * vocabulary));
             row += run.Drafts + 1;
         }
+    }
+
+    // What needs nothing but its own row of logits is drawn on all threads.
+    private void DrawTogether(ReadOnlySpan<ScheduledRun> runs, Span<float> logits)
+    {
+        draws.Clear();
+        var row = 0;
+        foreach (var run in runs)
+        {
+            var sequence = run.Sequence;
+            row += sequence.ScoresPrompt ? run.Count : run.Chooses ? run.Drafts + 1 : 0;
+            if (run.Chooses && !sequence.ScoresPrompt && run.Drafts == 0 && sequence.Constraint is null && sequence.Request.Sampling.TopLogprobs is null && sequence.Output.Limit > 0)
+                draws.Add((sequence, row - 1));
+        }
+
+        if (draws.Count > 1)
+            context.Threads.Run(draws.Count, 1, new SampleJob(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(draws), logits, model.Config.VocabSize));
     }
 
     // Row j of the logits follows the j-th of the tokens computed last. After a pre-emption some are computed again.
@@ -292,7 +311,8 @@ internal sealed class EngineCore : IDisposable
         if (!Hold(sequence, logits))
             return -1;
         var rejects = draft >= 0 && mtp is not null && options.Speculation!.Acceptance == DraftAcceptance.Rejection;
-        var token = rejects ? sequence.Sampler.SampleAfterDraft(logits, draft, sequence.DraftDistributions[index]) : sequence.Sampler.Sample(logits);
+        var token = sequence.Drawn ?? (rejects ? sequence.Sampler.SampleAfterDraft(logits, draft, sequence.DraftDistributions[index]) : sequence.Sampler.Sample(logits));
+        sequence.Drawn = null;
         sequence.Append(token);
         var accepted = token == draft ? 1 : 0;
         sequence.AcceptedTokens += accepted;

@@ -72,6 +72,9 @@ internal sealed class Sequence
     /// <summary>Rows that the prefix tree knows.</summary>
     public int Remembered { get; set; }
 
+    /// <summary>The next token where it is drawn already, but not yet taken.</summary>
+    public int? Drawn { get; set; }
+
     /// <summary>Drafts to verify in the next step.</summary>
     public List<int> Drafts { get; } = [];
 

@@ -18,14 +18,17 @@ public interface IKernelJob
 /// a job and then park, so that the pool costs nothing when idle and keeps its share beside another busy process.
 /// </summary>
 /// <remarks>
-/// Items are handed out in chunks on demand, and a job is over when its items are: a worker that the system has taken off its core delays the caller by the
-/// chunk it holds, and not at all when it holds none.
+/// Items are handed out in chunks on demand, shorter and shorter ones, and a job is over when its items are: a worker that the system has taken off its core
+/// delays the caller by the chunk it holds, and not at all when it holds none.
 /// One job runs at a time; callers from several threads take turns. A job that starts another job on the same pool is refused.
 /// An exception in a job is rethrown in the caller after all workers have stopped.
 /// </remarks>
 public sealed unsafe class KernelThreads : IDisposable
 {
     private const int SpinRounds = 20_000;
+
+    // A chunk is what is left, divided by so many for each worker.
+    private const int SharesEach = 4;
 
     // A ticket is the number of a job, whether workers may still join it, and how many are at work on it.
     private const int NumberShift = 16;
@@ -42,7 +45,7 @@ public sealed unsafe class KernelThreads : IDisposable
     private delegate*<void*, int, int, int, void> body;
     private void* job;
     private int items;
-    private int chunk;
+    private int grain;
     private Exception? failure;
     private volatile bool stopping;
 
@@ -91,8 +94,7 @@ public sealed unsafe class KernelThreads : IDisposable
                 return;
             }
 
-            // About four chunks a worker: long enough for sequential reading, short enough to even out a slow worker.
-            chunk = (int)Math.Max(grain, (count + (4L * Count) - 1) / (4L * Count));
+            this.grain = grain;
             items = count;
             body = &Call<TJob>;
             this.job = Unsafe.AsPointer(ref job);
@@ -238,10 +240,13 @@ public sealed unsafe class KernelThreads : IDisposable
         {
             while (true)
             {
-                var start = Interlocked.Add(ref shared.Next, chunk) - chunk;
+                // A share of what is left: long chunks first, for sequential reading, short ones last, so that nobody waits for long.
+                var start = Volatile.Read(ref shared.Next);
                 if (start >= items)
                     return;
-                body(job, (int)start, (int)Math.Min(start + chunk, items), worker);
+                var end = Math.Min(start + Math.Max(grain, (items - start) / (SharesEach * Count)), items);
+                if (Interlocked.CompareExchange(ref shared.Next, end, start) == start)
+                    body(job, start, end, worker);
             }
         }
         catch (Exception e)
@@ -257,7 +262,6 @@ public sealed unsafe class KernelThreads : IDisposable
     {
         [FieldOffset(64)] public long Ticket;
 
-        // Beyond the last item by a chunk for each worker, which an int could not hold.
-        [FieldOffset(192)] public long Next;
+        [FieldOffset(192)] public int Next;
     }
 }

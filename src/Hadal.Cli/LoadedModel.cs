@@ -58,6 +58,8 @@ internal sealed class LoadedModel : IDisposable
             plan.Check();
             pool = new KernelThreads(threads);
             copies = repack && RepackedWeights.Pays(checkpoint) ? new RepackedWeights(checkpoint, pool) : null;
+            if (copies is not null)
+                terminal.Notice("repacking weights into the order that this processor multiplies fastest");
             using var progress = new ProgressLine(terminal, copies is null ? "loading" : "loading and repacking");
             return new LoadedModel(checkpoint, new DeepSeek(checkpoint, dropMtp, progress, copies), pool, copies);
         }

@@ -15,7 +15,7 @@ public static unsafe class WeightInterleaving
     /// <param name="format">The format.</param>
     public static bool Pays(WeightFormat format)
     {
-        // Formats of two and three bits would grow.
+        // Codes of two and three bits, and those that stand for a byte of a table, would grow.
         var action = new PanelAction();
         return InterleavedKernels.Enabled && format is not (WeightFormat.Q2_K or WeightFormat.Q3_K or WeightFormat.IQ4_NL or WeightFormat.IQ4_XS)
             && WeightFormats.TryDispatchInteger(format, ref action) && action.HasKernels;

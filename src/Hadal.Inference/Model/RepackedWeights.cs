@@ -35,6 +35,10 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
         if (!WeightInterleaving.Pays(weight.Format))
             return weight;
         var bytes = WeightInterleaving.Bytes(weight);
+
+        // A copy is written through one span; a matrix that has none of that length is used as it lies.
+        if (bytes > int.MaxValue)
+            return weight;
         if (arenas.Count == 0 || used + bytes > arenas[^1].ByteLength)
         {
             checkpoint.Release();
@@ -42,7 +46,7 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
             used = 0;
         }
 
-        var target = arenas[^1].Span<byte>(used, checked((int)bytes));
+        var target = arenas[^1].Span<byte>(used, (int)bytes);
         used += (bytes + Alignment - 1) / Alignment * Alignment;
         return WeightInterleaving.Interleave(weight, target, threads);
     }

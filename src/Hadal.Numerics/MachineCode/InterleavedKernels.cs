@@ -53,32 +53,13 @@ internal static unsafe class InterleavedKernels
             var weights = new byte[Rows * rowBytes];
             var packed = new byte[Panels * Blocks * panel.Bytes];
             var x = new byte[tokens * stride];
-            var values = new float[cols];
-            var decoded = new float[TFormat.BlockLength];
             var y = new float[tokens * Panels * InterleavedPanel.Rows];
             var passes = true;
             fixed (byte* w = weights, p = packed, px = x)
             fixed (float* py = y)
             {
-                for (var b = 0; b < Rows * Blocks; b++)
-                {
-                    // Random bytes, drawn again where a scale is no number.
-                    var block = weights.AsSpan(b * TFormat.BlockBytes, TFormat.BlockBytes);
-                    do
-                    {
-                        random.NextBytes(block);
-                        TFormat.DecodeReference(block, decoded);
-                    }
-                    while (Array.Exists(decoded, static v => !(Math.Abs(v) < 1e4f)));
-                }
-
-                for (var t = 0; t < tokens; t++)
-                {
-                    foreach (ref var v in values.AsSpan())
-                        v = random.NextSingle() - 0.5f;
-                    IntegerActivations.QuantizeRow(values, TFormat.BlockLength, x.AsSpan(t * stride, stride));
-                }
-
+                SelfTestData.FillBlocks<TFormat>(random, weights);
+                SelfTestData.FillTokens<TFormat>(random, x, cols);
                 panel.Pack<TFormat>(w, rowBytes, InterleavedPanel.Rows, Blocks, p);
                 panel.Pack<TFormat>(w + (InterleavedPanel.Rows * rowBytes), rowBytes, Rows - InterleavedPanel.Rows, Blocks, p + (Blocks * panel.Bytes));
                 var arguments = InterleavedTiles.Arguments<TFormat>(Panels, cols, stride, Panels * InterleavedPanel.Rows);

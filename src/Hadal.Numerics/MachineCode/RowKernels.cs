@@ -79,31 +79,12 @@ internal static unsafe class RowKernels
                 var stride = IntegerActivations.RowBytes(cols, TFormat.BlockLength);
                 var weights = new byte[Rows * rowBytes];
                 var x = new byte[tokens * stride];
-                var values = new float[cols];
-                var decoded = new float[TFormat.BlockLength];
                 var y = new float[tokens * Rows];
                 fixed (byte* w = weights, px = x)
                 fixed (float* py = y)
                 {
-                    for (var b = 0; b < Rows * blocks; b++)
-                    {
-                        // Random bytes, drawn again where a scale is no number.
-                        var block = weights.AsSpan(b * TFormat.BlockBytes, TFormat.BlockBytes);
-                        do
-                        {
-                            random.NextBytes(block);
-                            TFormat.DecodeReference(block, decoded);
-                        }
-                        while (Array.Exists(decoded, static v => !(Math.Abs(v) < 1e4f)));
-                    }
-
-                    for (var t = 0; t < tokens; t++)
-                    {
-                        foreach (ref var v in values.AsSpan())
-                            v = random.NextSingle() - 0.5f;
-                        IntegerActivations.QuantizeRow(values, TFormat.BlockLength, x.AsSpan(t * stride, stride));
-                    }
-
+                    SelfTestData.FillBlocks<TFormat>(random, weights);
+                    SelfTestData.FillTokens<TFormat>(random, x, cols);
                     var arguments = Arguments<TFormat>(Rows, cols, stride, Rows);
                     ((delegate* unmanaged<byte*, byte*, float*, RowArguments*, void>)kernel)(w, px, py, &arguments);
                     for (var t = 0; t < tokens; t++)

@@ -244,7 +244,8 @@ public sealed unsafe class KernelThreads : IDisposable
                 var start = Volatile.Read(ref shared.Next);
                 if (start >= items)
                     return;
-                var end = Math.Min(start + Math.Max(grain, (items - start) / (SharesEach * Count)), items);
+                var left = items - start;
+                var end = start + Math.Min(left, Math.Max(grain, left / (SharesEach * Count)));
                 if (Interlocked.CompareExchange(ref shared.Next, end, start) == start)
                     body(job, start, end, worker);
             }

@@ -49,11 +49,14 @@ public static unsafe partial class AttentionKernel
             {
                 var rows = Math.Min(RunningSoftmax.ChunkRows, end - l);
                 var chunk = new CacheChunk(cache, l, rows, 0, cache.Width, panel);
+                var ahead = cache.Ahead(l + rows, Math.Min(RunningSoftmax.ChunkRows, end - l - rows));
                 for (var t = 0; t < count; t++)
                 {
                     var visible = Math.Min(rows, Length(t0, t) + 1 - l);
-                    if (visible > 0)
-                        RunningSoftmax.Add(q_TGW + ((long)t * qStride), heads, shape.Scale, chunk, chunk, shape.C, visible, scratch, state_TGS + ((long)t * stateStride));
+                    if (visible <= 0)
+                        continue;
+                    RunningSoftmax.Add(q_TGW + ((long)t * qStride), heads, shape.Scale, chunk, chunk, shape.C, visible, scratch, state_TGS + ((long)t * stateStride), ahead);
+                    ahead = default;
                 }
             }
         }

@@ -19,11 +19,21 @@ internal static unsafe partial class AttentionTiles
     /// <param name="count">L.</param>
     /// <param name="scores">[G, L], heads <paramref name="scoreStride"/> apart.</param>
     /// <param name="scoreStride">Values from one head's scores to the next.</param>
-    public static void Scores(float* q, int heads, float* rows, int width, int count, float* scores, int scoreStride)
+    /// <param name="ahead">What to bring into the cache meanwhile.</param>
+    public static void Scores(float* q, int heads, float* rows, int width, int count, float* scores, int scoreStride, ReadAhead ahead)
     {
+        if (IsNarrow)
+        {
+            NarrowScores(q, heads, rows, width, count, scores, scoreStride, ahead);
+            return;
+        }
+
         var tile = stackalloc float[16];
+        var share = ahead.Share((count + 3) / 4);
         for (var l = 0; l < count; l += 4)
         {
+            ahead.Fetch(l / 4 * share, share);
+
             // Rows beyond the end are the last one again, and their scores are dropped.
             var last = count - l - 1;
             var r0 = rows + ((long)l * width);
@@ -58,6 +68,12 @@ internal static unsafe partial class AttentionTiles
     /// <param name="oStride">Values from one head's sums to the next.</param>
     public static void AddValues(float* p, int pStride, int heads, float* rows, int rowStride, int count, int width, float* o, int oStride)
     {
+        if (IsNarrow)
+        {
+            NarrowValues(p, pStride, heads, rows, rowStride, count, width, o, oStride);
+            return;
+        }
+
         var v = 0;
         for (; v <= width - 64; v += 64)
         {
@@ -90,12 +106,6 @@ internal static unsafe partial class AttentionTiles
     // Four heads, [4, W], with four rows: tile [4 heads, 4 rows].
     private static void Tile4x4(float* q, float* r0, float* r1, float* r2, float* r3, int width, float* tile)
     {
-        if (IsNarrow)
-        {
-            NarrowTile4x4(q, r0, r1, r2, r3, width, tile);
-            return;
-        }
-
         var q1 = q + width;
         var q2 = q1 + width;
         var q3 = q2 + width;
@@ -203,12 +213,6 @@ internal static unsafe partial class AttentionTiles
 
     private static void Values4x64(float* p, int pStride, float* row, int rowStride, int count, float* o, int oStride)
     {
-        if (IsNarrow)
-        {
-            NarrowValues4x64(p, pStride, row, rowStride, count, o, oStride);
-            return;
-        }
-
         var o1 = o + oStride;
         var o2 = o1 + oStride;
         var o3 = o2 + oStride;

@@ -107,6 +107,10 @@ public readonly unsafe struct CachePages
         return true;
     }
 
+    /// <summary>The rows [first, first + count), as far as they lie in the page of the first; nothing where count is 0.</summary>
+    internal ReadAhead Ahead(int first, int count) =>
+        count <= 0 ? default : new ReadAhead(Row(first), (long)Math.Min(count, PageTokens - (first & (PageTokens - 1))) * rowBytes);
+
     private void CheckRow(int row)
     {
         if ((uint)row >= capacity)

@@ -41,9 +41,11 @@ internal static unsafe class RunningSoftmax
     /// <param name="count">Rows, at least one.</param>
     /// <param name="scores">Memory for G * <see cref="ChunkRows"/> values.</param>
     /// <param name="states">[G, S].</param>
-    public static void Add(float* q, int heads, float scale, in CacheChunk keys, in CacheChunk values, int valueWidth, int count, float* scores, float* states)
+    /// <param name="ahead">What to bring into the cache meanwhile.</param>
+    public static void Add(
+        float* q, int heads, float scale, in CacheChunk keys, in CacheChunk values, int valueWidth, int count, float* scores, float* states, ReadAhead ahead = default)
     {
-        AttentionTiles.Scores(q, heads, keys.Rows, keys.Width, count, scores, ChunkRows);
+        AttentionTiles.Scores(q, heads, keys.Rows, keys.Width, count, scores, ChunkRows, ahead);
         var stateWidth = StateWidth(valueWidth);
         for (var g = 0; g < heads; g++)
         {

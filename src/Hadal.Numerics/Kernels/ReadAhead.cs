@@ -1,0 +1,26 @@
+using System.Runtime.Intrinsics.X86;
+
+namespace Hadal.Numerics.Kernels;
+
+/// <summary>Memory that is needed next, brought into the second-level cache a share at a time while something else is computed. Nothing where <see cref="Bytes"/> is 0.</summary>
+/// <param name="start">Its first byte.</param>
+/// <param name="bytes">Its length.</param>
+internal readonly unsafe struct ReadAhead(byte* start, long bytes)
+{
+    private const int Line = 64;
+
+    /// <summary>Its length.</summary>
+    public long Bytes => bytes;
+
+    /// <summary>Bytes of one of <paramref name="shares"/> equal shares, whole cache lines.</summary>
+    public long Share(int shares) => (((bytes + shares - 1) / Math.Max(1, shares)) + Line - 1) / Line * Line;
+
+    /// <summary>Asks for bytes [from, from + count), as far as there are any.</summary>
+    public void Fetch(long from, long count)
+    {
+        if (!Sse.IsSupported)
+            return;
+        for (var end = Math.Min(bytes, from + count); from < end; from += Line)
+            Sse.Prefetch1(start + from);
+    }
+}

@@ -35,7 +35,7 @@ public sealed class HadalModel : IDisposable
     private readonly KernelThreads threads;
     private readonly RepackedWeights? repacked;
 
-    private HadalModel(Checkpoint checkpoint, Tokenizer tokenizer, ChatTemplate template, HadalModelOptions options)
+    private HadalModel(Checkpoint checkpoint, MemoryPlan plan, Tokenizer tokenizer, ChatTemplate template, HadalModelOptions options, IProgress<double>? progress)
     {
         Checkpoint = checkpoint;
         Tokenizer = tokenizer;
@@ -43,9 +43,9 @@ public sealed class HadalModel : IDisposable
         threads = new KernelThreads(options.Threads);
         try
         {
-            if (options.Repack && options.Engine.Forward.Activations == ActivationPrecision.Int8 && RepackedWeights.Pays(checkpoint))
+            if (options.Repack && options.Engine.Forward.Activations == ActivationPrecision.Int8 && RepackedWeights.Pays(checkpoint, plan))
                 repacked = new RepackedWeights(checkpoint, threads);
-            var model = new DeepSeek(checkpoint, repacked: repacked);
+            var model = new DeepSeek(checkpoint, progress: progress, repacked: repacked);
             Engine = new InferenceEngine(model, tokenizer, threads, options.Engine);
         }
         catch
@@ -71,10 +71,11 @@ public sealed class HadalModel : IDisposable
     /// <summary>Opens a model folder or a .gguf file.</summary>
     /// <param name="path">The folder or file.</param>
     /// <param name="options">How; null for the defaults.</param>
+    /// <param name="progress">Told the fraction of layers done.</param>
     /// <exception cref="IOException">It is not there or cannot be opened.</exception>
     /// <exception cref="InvalidDataException">A file is damaged or not supported, or the model has no tokenizer or no known chat template.</exception>
     /// <exception cref="InsufficientMemoryException">Weights and cache do not fit this machine.</exception>
-    public static HadalModel Load(string path, HadalModelOptions? options = null)
+    public static HadalModel Load(string path, HadalModelOptions? options = null, IProgress<double>? progress = null)
     {
         options ??= new HadalModelOptions();
         var tokenizer = Tokenizer.OfModel(path) ?? throw new InvalidDataException($"{path}: expected a tokenizer, found none");
@@ -82,8 +83,9 @@ public sealed class HadalModel : IDisposable
         var checkpoint = Checkpoint.Open(path);
         try
         {
-            MemoryPlan.For(checkpoint, options.Engine.CacheTokens, options.Engine.Forward.Cache).Check();
-            return new HadalModel(checkpoint, tokenizer, template, options);
+            var plan = MemoryPlan.For(checkpoint, options.Engine.CacheTokens, options.Engine.Forward.Cache);
+            plan.Check();
+            return new HadalModel(checkpoint, plan, tokenizer, template, options, progress);
         }
         catch
         {

@@ -14,15 +14,20 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
 {
     private const long ArenaBytes = 256L << 20;
 
+    // A copy is larger than the file's by at most one part in so many.
+    private const int Growth = 16;
+
     private readonly List<NativeBuffer> arenas = [];
     private long used;
 
-    /// <summary>Whether any weight of a checkpoint has a faster order on this processor.</summary>
+    /// <summary>Whether any weight of a checkpoint has a faster order on this processor, and there is memory for copies, which the system cannot take back as it can a file's pages.</summary>
     /// <param name="checkpoint">The checkpoint.</param>
-    public static bool Pays(Checkpoint checkpoint)
+    /// <param name="plan">What it takes as it lies.</param>
+    public static bool Pays(Checkpoint checkpoint, MemoryPlan plan)
     {
         ArgumentNullException.ThrowIfNull(checkpoint);
-        return checkpoint.Tensors.Select(static tensor => tensor.Format).Distinct().Any(WeightInterleaving.Pays);
+        ArgumentNullException.ThrowIfNull(plan);
+        return plan.RequiredBytes + (plan.WeightBytes / Growth) <= plan.AvailableBytes && checkpoint.Tensors.Select(static tensor => tensor.Format).Distinct().Any(WeightInterleaving.Pays);
     }
 
     /// <summary>Frees the copies.</summary>

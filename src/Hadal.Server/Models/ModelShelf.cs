@@ -65,7 +65,7 @@ internal sealed partial class ModelShelf : IAsyncDisposable
             MakeRoom(slot.Model);
             LogLoading(logger, name);
             var started = time.GetTimestamp();
-            var served = await Task.Run(slot.Model.Load, CancellationToken.None);
+            var served = await Task.Run(() => slot.Model.Load(new LoadingProgress(this, name)), CancellationToken.None);
             LogLoaded(logger, name, time.GetElapsedTime(started).TotalSeconds);
             lock (gate)
             {
@@ -163,11 +163,29 @@ internal sealed partial class ModelShelf : IAsyncDisposable
     [LoggerMessage(LogLevel.Information, "loading {Model}")]
     private static partial void LogLoading(ILogger logger, string model);
 
+    [LoggerMessage(LogLevel.Information, "loading {Model}: {Part:P0}")]
+    private static partial void LogProgress(ILogger logger, string model, double part);
+
     [LoggerMessage(LogLevel.Information, "loaded {Model} in {Seconds:0.00} s")]
     private static partial void LogLoaded(ILogger logger, string model, double seconds);
 
     [LoggerMessage(LogLevel.Information, "unloading {Model} to make room")]
     private static partial void LogUnloading(ILogger logger, string model);
+
+    // A line every few seconds: copying ten gigabytes takes a while.
+    private sealed class LoadingProgress(ModelShelf shelf, string name) : IProgress<double>
+    {
+        private static readonly TimeSpan Pause = TimeSpan.FromSeconds(3);
+        private long said = shelf.time.GetTimestamp();
+
+        public void Report(double value)
+        {
+            if (value >= 1 || shelf.time.GetElapsedTime(said) < Pause)
+                return;
+            said = shelf.time.GetTimestamp();
+            LogProgress(shelf.logger, name, value);
+        }
+    }
 
     private sealed class Slot(LocalModel model)
     {

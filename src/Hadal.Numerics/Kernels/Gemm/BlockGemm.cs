@@ -9,7 +9,7 @@ namespace Hadal.Numerics.Kernels.Gemm;
 /// </summary>
 public static unsafe class BlockGemm
 {
-    // A panel's piece (32 KB) and twelve rows of A stay in the L1 cache.
+    // A panel's piece (32 or 16 KB) and twelve rows of A stay in the L1 cache.
     private const int PieceSteps = 256;
 
     // For weight gradients, where A is strided as well.

@@ -5,16 +5,16 @@ using Hadal.Numerics.Formats;
 namespace Hadal.Numerics.Kernels.Gemm;
 
 /// <summary>
-/// The right operand B [K, N] of a product, laid out for the tiles: panels of 32 columns, in each of them 128 bytes a step (32 columns of one float32, or of two
-/// bfloat16 that follow each other along K). What is missing at the edges is zero.
+/// The right operand B [K, N] of a product, laid out for the tiles: panels of 32 or 16 columns, in each of them 128 or 64 bytes a step (so many columns of one
+/// float32, or of two bfloat16 that follow each other along K). What is missing at the edges is zero.
 /// </summary>
 public readonly unsafe struct PackedMatrix
 {
-    /// <summary>Columns of a panel.</summary>
-    internal const int PanelColumns = 32;
+    /// <summary>Columns of a panel: as many as a tile has sums for in registers, so that a piece of it stays in the L1 cache from one tile to the next.</summary>
+    internal static readonly int PanelColumns = Vector512.IsHardwareAccelerated ? 32 : 16;
 
     /// <summary>Bytes of one step of a panel.</summary>
-    internal const int StepBytes = 128;
+    internal static readonly int StepBytes = 4 * PanelColumns;
 
     private const int Block = 16;
 
@@ -54,7 +54,7 @@ public readonly unsafe struct PackedMatrix
     /// <summary>Columns of the product (N).</summary>
     public int Columns { get; }
 
-    /// <summary>Panels of 32 columns.</summary>
+    /// <summary>Panels of so many columns.</summary>
     public int Panels => (Columns + PanelColumns - 1) / PanelColumns;
 
     internal byte* Data { get; }
@@ -114,29 +114,40 @@ public readonly unsafe struct PackedMatrix
     }
 
     /// <summary>
-    /// As <see cref="PackRows"/> for the left operand of a weight gradient: all columns of a step side by side, <see cref="Panels"/> times 128 bytes a step.
+    /// As <see cref="PackRows"/> for the left operand of a weight gradient: all columns of a step side by side, <see cref="Panels"/> times <see cref="StepBytes"/> a step.
     /// </summary>
     internal void PackLeft(MatrixView source, ReadOnlySpan<int> rows) => PackSteps(source, rows, Data, StepBytes, (long)Panels * StepBytes, 0, Panels);
 
     private void PackSteps(MatrixView source, ReadOnlySpan<int> rows, byte* data, long panelBytes, long stepBytes, int firstPanel, int endPanel)
     {
         var perStep = Format == WeightFormat.F32 ? 1 : 2;
+        var whole = Format == WeightFormat.F32 ? Math.Clamp(Columns / PanelColumns, firstPanel, endPanel) : firstPanel;
         for (var step = 0; step < Steps; step++)
         {
             var k = step * perStep;
             var first = source.RowPointer(rows.IsEmpty ? k : rows[k]);
             var second = perStep == 1 || k + 1 == Length ? null : source.RowPointer(rows.IsEmpty ? k + 1 : rows[k + 1]);
-            for (var panel = firstPanel; panel < endPanel; panel++)
+            var target = data + (firstPanel * panelBytes) + (step * stepBytes);
+
+            // Whole panels of float32 are copied as they are.
+            var from = first + ((long)firstPanel * StepBytes);
+            for (var panel = firstPanel; panel < whole; panel++, from += StepBytes, target += panelBytes)
+            {
+                for (var at = 0; at < StepBytes; at += 64)
+                    Vector512.Load(from + at).Store(target + at);
+            }
+
+            for (var panel = whole; panel < endPanel; panel++, target += panelBytes)
             {
                 var column = panel * PanelColumns;
-                Interleave(source.Format, first, second, column, Math.Min(PanelColumns, Columns - column), (uint*)(data + (panel * panelBytes) + (step * stepBytes)));
+                Interleave(source.Format, first, second, column, Math.Min(PanelColumns, Columns - column), (uint*)target);
             }
         }
     }
 
     internal static int StepsOf(WeightFormat format, int length) => format == WeightFormat.F32 ? length : (length + 1) / 2;
 
-    /// <summary>target[j] = the step that columns <paramref name="column"/> + j of one or two rows make; zero beyond <paramref name="count"/> up to 32.</summary>
+    /// <summary>target[j] = the step that columns <paramref name="column"/> + j of one or two rows make; zero beyond <paramref name="count"/> up to a panel.</summary>
     private void Interleave(WeightFormat from, byte* first, byte* second, int column, int count, uint* target)
     {
         for (var j = 0; j < PanelColumns; j += Block)

@@ -143,6 +143,11 @@ public static unsafe class CausalAttention
         return DotProduct.Sum(sum, default, default, default);
     }
 
+    // The panels that columns [low, padded) lie in, both multiples of 32, as far as there are any.
+    private static int FirstPanel(int low) => low / PackedMatrix.PanelColumns;
+
+    private static int EndPanel(PackedMatrix matrix, int padded) => Math.Min(matrix.Panels, padded / PackedMatrix.PanelColumns);
+
     private static float Maximum(float* scores, int first, int end)
     {
         var max = Vector512.Create(scores[first]);
@@ -237,7 +242,7 @@ public static unsafe class CausalAttention
             var high = Math.Min(layout.Length, block + rows);
             var padded = (high + 31) & ~31;
             var q = new LeftOperand((byte*)(query.Float(firstRow + block) + (head * layout.QueryWidth)), (nint)query.RowBytes, 4, rows);
-            BlockGemm.Multiply(q, keys, low / 32, padded / 32, scores, stride, accumulate: false);
+            BlockGemm.Multiply(q, keys, FirstPanel(low), EndPanel(keys, padded), scores, stride, accumulate: false);
             var sums = stackalloc float[QueryBlock];
             for (var i = 0; i < rows; i++)
             {
@@ -315,8 +320,8 @@ public static unsafe class CausalAttention
             var padded = (high + 31) & ~31;
             var q = query.SliceRows(firstRow + block, rows).SliceColumns(head * width, width);
             var dout = doutput.SliceRows(firstRow + block, rows).SliceColumns(head * valueWidth, valueWidth);
-            BlockGemm.Multiply(new LeftOperand(q.Data, (nint)q.RowBytes, 4, rows), o.KeysTransposed, low / 32, padded / 32, o.Probabilities, stride, accumulate: false);
-            BlockGemm.Multiply(new LeftOperand(dout.Data, (nint)dout.RowBytes, 4, rows), o.ValuesTransposed, low / 32, padded / 32, o.Gradients, stride, accumulate: false);
+            BlockGemm.Multiply(new LeftOperand(q.Data, (nint)q.RowBytes, 4, rows), o.KeysTransposed, FirstPanel(low), EndPanel(o.KeysTransposed, padded), o.Probabilities, stride, accumulate: false);
+            BlockGemm.Multiply(new LeftOperand(dout.Data, (nint)dout.RowBytes, 4, rows), o.ValuesTransposed, FirstPanel(low), EndPanel(o.ValuesTransposed, padded), o.Gradients, stride, accumulate: false);
             for (var i = 0; i < rows; i++)
             {
                 float* p = o.Probabilities + ((long)i * stride), d = o.Gradients + ((long)i * stride);

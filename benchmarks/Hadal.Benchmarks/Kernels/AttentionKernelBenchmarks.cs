@@ -18,7 +18,7 @@ public class AttentionKernelBenchmarks
     private NativeBuffer memory = null!;
     private NativeBuffer table = null!;
     private KeyValueUp up;
-    private CachePages pages;
+    private AttentionSegment[] segments = [];
     private float[] query = [];
     private float[] output = [];
     private float[] workspace = [];
@@ -50,7 +50,8 @@ public class AttentionKernelBenchmarks
         table = new NativeBuffer(count * sizeof(int));
         for (var page = 0; page < count; page++)
             table.Span<int>(page, 1)[0] = page;
-        pages = new CachePages(memory, 0, table, PageTokens, width, Cache);
+        var pages = new CachePages(memory, 0, table, PageTokens, width, Cache);
+        segments = [new AttentionSegment(pages, 0, Tokens, Context)];
         var random = new Random(1);
         var row = new float[width];
         for (var l = 0; l < Context + Tokens; l++)
@@ -62,7 +63,7 @@ public class AttentionKernelBenchmarks
         query = new float[Tokens * shape.H * (shape.N + shape.R)];
         Fill(random, query);
         output = new float[Tokens * shape.H * shape.U];
-        workspace = new float[AttentionKernel.AbsorbedWorkspace(shape, Context, Tokens)];
+        workspace = new float[AttentionKernel.AbsorbedWorkspace(shape, segments)];
     }
 
     /// <summary>Frees it.</summary>
@@ -76,7 +77,7 @@ public class AttentionKernelBenchmarks
 
     /// <summary>One layer's attention.</summary>
     [Benchmark]
-    public void Absorbed() => AttentionKernel.Absorbed(shape, query, up, pages, Context, output, Tokens, workspace, threads);
+    public void Absorbed() => AttentionKernel.Absorbed(shape, query, up, segments, output, workspace, threads);
 
     private static void Fill(Random random, float[] target)
     {

@@ -39,6 +39,7 @@ public sealed class ForwardScratch
     private readonly float[][] buffers = Enumerable.Repeat(Array.Empty<float>(), (int)Slot.Count).ToArray();
     private int[] integers = [];
     private Product[] products = [];
+    private AttentionSegment[] segments = [];
 
     /// <summary>The memory of a slot; what it held is lost when it grows. Every index of a forward pass lies in one such piece, and so fits an int.</summary>
     /// <exception cref="ArgumentException">No array can be that long: the batch has too many tokens.</exception>
@@ -57,6 +58,13 @@ public sealed class ForwardScratch
         if (products.Length < count)
             products = new Product[count];
         return products.AsSpan(0, count);
+    }
+
+    internal Span<AttentionSegment> TakeSegments(int count)
+    {
+        if (segments.Length < count)
+            segments = new AttentionSegment[count];
+        return segments.AsSpan(0, count);
     }
 
     internal Span<int> TakeIntegers(int count)

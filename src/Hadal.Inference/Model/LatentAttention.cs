@@ -93,30 +93,34 @@ internal sealed class LatentAttention : IAttention
 
         var heads_THU = scratch.Take(Slot.AttentionHeads, (long)tokens * h * u);
         var up = keyValueUp with { Integer = context.Options.Activations == ActivationPrecision.Int8 };
-        foreach (var segment in batch.Segments)
+        var segments = scratch.TakeSegments(batch.Segments.Length);
+        for (var i = 0; i < segments.Length; i++)
         {
-            var cache = segment.Cache.Pages(layer);
-            var position = segment.First;
-            for (var i = 0; i < segment.Count; i++)
-                cache.Write(position + i, row_TCR.Slice((segment.Start + i) * (c + r), c + r));
-            var query = query_THNR.Slice(segment.Start * h * (n + r), segment.Count * h * (n + r));
-            var heads = heads_THU.Slice(segment.Start * h * u, segment.Count * h * u);
-            var start = Stopwatch.GetTimestamp();
-            if (context.Options.Attention == AttentionForm.Absorb)
-            {
-                var workspace = scratch.Take(Slot.Workspace, AttentionKernel.AbsorbedWorkspace(shape, position, segment.Count));
-                AttentionKernel.Absorbed(shape, query, up, cache, position, heads, segment.Count, workspace, context.Threads);
-            }
-            else
-            {
-                // The official code quantises the input of kv_b_proj in the naive form and dequantises the weight in the absorbed one.
-                var quantized = context.Options.Activations == ActivationPrecision.Fp8 ? upScales : null;
-                AttentionKernel.Naive(shape, query, up, quantized, cache, position, heads, segment.Count, context.Threads);
-            }
-
-            context.AttentionTicks += Stopwatch.GetTimestamp() - start;
+            var segment = batch.Segments[i];
+            segments[i] = new AttentionSegment(segment.Cache.Pages(layer), segment.Start, segment.Count, segment.First);
+            for (var t = 0; t < segment.Count; t++)
+                segments[i].Cache.Write(segment.First + t, row_TCR.Slice((segment.Start + t) * (c + r), c + r));
         }
 
+        var start = Stopwatch.GetTimestamp();
+        if (context.Options.Attention == AttentionForm.Absorb)
+        {
+            var workspace = scratch.Take(Slot.Workspace, AttentionKernel.AbsorbedWorkspace(shape, segments));
+            AttentionKernel.Absorbed(shape, query_THNR, up, segments, heads_THU, workspace, context.Threads);
+        }
+        else
+        {
+            // The official code quantises the input of kv_b_proj in the naive form and dequantises the weight in the absorbed one.
+            var quantized = context.Options.Activations == ActivationPrecision.Fp8 ? upScales : null;
+            foreach (var segment in segments)
+            {
+                AttentionKernel.Naive(
+                    shape, query_THNR.Slice(segment.Start * h * (n + r), segment.Count * h * (n + r)), up, quantized, segment.Cache, segment.First,
+                    heads_THU.Slice(segment.Start * h * u, segment.Count * h * u), segment.Count, context.Threads);
+            }
+        }
+
+        context.AttentionTicks += Stopwatch.GetTimestamp() - start;
         this.output.Apply(heads_THU, output, tokens, context);
     }
 }

@@ -2,57 +2,110 @@ using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Kernels;
 
+/// <summary>One sequence's run of tokens in a batch, and the rows they attend to.</summary>
+/// <param name="Cache">Rows [c (C) | k (R)] of the sequence, the new ones already written.</param>
+/// <param name="Start">The run's first token in the batch.</param>
+/// <param name="Count">Its tokens.</param>
+/// <param name="First">Cache row of its first token.</param>
+public readonly record struct AttentionSegment(CachePages Cache, int Start, int Count, int First)
+{
+    /// <summary>One past the last token of the batch.</summary>
+    internal int End => Start + Count;
+
+    /// <summary>Rows that the last of <paramref name="count"/> tokens from <paramref name="t0"/> on sees.</summary>
+    internal int Length(int t0, int count) => First + t0 + count;
+
+    /// <summary>Spans of rows that the run touches.</summary>
+    internal int Spans => RunningSoftmax.Spans(Length(0, Count));
+}
+
+/// <content>
+/// Absorbed attention. Queries in the latent space are [T, G, W] and states [T, G, S] for any group of G heads. Runs of few tokens, as in decoding, are
+/// processed together: queries of all of them are carried into the latent space at once, then every span of rows is an item of its own, so that all workers share the
+/// reading of the caches, then the values are carried out at once. A longer run is cut into tiles of tokens that each do all three.
+/// </content>
 public static unsafe partial class AttentionKernel
 {
-    // What the jobs of absorbed attention have in common. Queries in the latent space are [T, G, W] and states [T, G, S] for any group of G heads.
-    private readonly struct AbsorbedPass(
-        LatentAttentionShape shape, float* query, KeyValueUp up, CachePages cache, int firstPosition, float* output, int tokens, KernelThreads threads)
+    private static bool IsFew(in AttentionSegment segment) => segment.Count <= TokenTile;
+
+    private static void Few(in AbsorbedPass pass, ReadOnlySpan<AttentionSegment> run, float* workspace)
+    {
+        var spans = 0;
+        foreach (var segment in run)
+            spans += segment.Spans;
+        var h = pass.Shape.H;
+        var headGroup = HeadsOfItem(h, spans, pass.Threads.Count);
+        fixed (AttentionSegment* segments = run)
+        {
+            var job = new FewTokens(pass, segments, run.Length, workspace, headGroup);
+            pass.Threads.Run(h, 1, new AbsorbJob(job));
+            pass.Threads.Run((h + headGroup - 1) / headGroup * spans, 1, new SpanJob(job));
+            pass.Threads.Run(h, 1, new ProjectJob(job));
+        }
+    }
+
+    private static void Many(in AbsorbedPass pass, in AttentionSegment segment)
+    {
+        var tiles = (segment.Count + TokenTile - 1) / TokenTile;
+        var headGroup = HeadsOfItem(pass.Shape.H, tiles, pass.Threads.Count);
+        pass.Threads.Run((pass.Shape.H + headGroup - 1) / headGroup * tiles, 1, new TileJob(pass, segment, headGroup));
+    }
+
+    // Heads that share the reading of a row: as many as leave each worker two items.
+    private static int HeadsOfItem(int heads, int others, int workers)
+    {
+        var group = HeadGroup;
+        while (group > 4 && (heads + group - 1) / group * others < 2 * workers)
+            group /= 2;
+        return Math.Min(group, heads);
+    }
+
+    // What the jobs have in common.
+    private readonly struct AbsorbedPass(LatentAttentionShape shape, float* query, KeyValueUp up, int width, float* output, KernelThreads threads)
     {
         public LatentAttentionShape Shape => shape;
 
-        public int Tokens => tokens;
+        /// <summary>W, of a cache row and of a query in the latent space.</summary>
+        public int Width => width;
 
-        public int Width => cache.Width;
+        public KernelThreads Threads => threads;
 
         public int StateWidth => RunningSoftmax.StateWidth(shape.C);
-
-        /// <summary>Rows that the last of <paramref name="count"/> tokens from <paramref name="t0"/> on sees.</summary>
-        public int Length(int t0, int count) => firstPosition + t0 + count;
 
         public float* Scratch(int worker, long values) => JobScratch(threads, worker, values);
 
         /// <summary>Memory of <see cref="Attend"/>.</summary>
-        public long AttendValues(int headGroup) => (long)RunningSoftmax.ChunkRows * (headGroup + cache.Width);
+        public long AttendValues(int headGroup) => (long)RunningSoftmax.ChunkRows * (headGroup + width);
 
         /// <summary>One head's queries, carried into the latent space, with their rotary parts and zeros behind.</summary>
-        public void Absorb(int head, int t0, int count, float* q_TW, int stride, int worker)
+        public void Absorb(int head, int token, int count, float* q_TW, int stride, int worker)
         {
             var (h, n, r, c, _, _) = shape;
-            var q = query + ((((long)t0 * h) + head) * (n + r));
+            var q = query + ((((long)token * h) + head) * (n + r));
             up.AbsorbQuery(head, q, h * (n + r), q_TW, stride, count, threads, worker);
             for (var t = 0; t < count; t++)
             {
-                var rope = new Span<float>(q_TW + ((long)t * stride) + c, cache.Width - c);
+                var rope = new Span<float>(q_TW + ((long)t * stride) + c, width - c);
                 new ReadOnlySpan<float>(q + ((long)t * h * (n + r)) + n, r).CopyTo(rope);
                 rope[r..].Clear();
             }
         }
 
-        /// <summary>The states of a group of heads over one span of rows.</summary>
-        public void Attend(int span, int heads, int t0, int count, float* q_TGW, int qStride, float* state_TGS, int stateStride, float* scratch)
+        /// <summary>The states of a group of heads and some tokens of a segment over one span of rows.</summary>
+        public void Attend(in AttentionSegment segment, int span, int heads, int t0, int count, float* q_TGW, int qStride, float* state_TGS, int stateStride, float* scratch)
         {
             for (var t = 0; t < count; t++)
                 RunningSoftmax.Begin(state_TGS + ((long)t * stateStride), heads, shape.C);
-            var end = Math.Min((span + 1) * RunningSoftmax.SpanRows, Length(t0, count));
+            var end = Math.Min((span + 1) * RunningSoftmax.SpanRows, segment.Length(t0, count));
             var panel = scratch + ((long)RunningSoftmax.ChunkRows * heads);
             for (var l = span * RunningSoftmax.SpanRows; l < end; l += RunningSoftmax.ChunkRows)
             {
                 var rows = Math.Min(RunningSoftmax.ChunkRows, end - l);
-                var chunk = new CacheChunk(cache, l, rows, 0, cache.Width, panel);
-                var ahead = cache.Ahead(l + rows, Math.Min(RunningSoftmax.ChunkRows, end - l - rows));
+                var chunk = new CacheChunk(segment.Cache, l, rows, 0, width, panel);
+                var ahead = segment.Cache.Ahead(l + rows, Math.Min(RunningSoftmax.ChunkRows, end - l - rows));
                 for (var t = 0; t < count; t++)
                 {
-                    var visible = Math.Min(rows, Length(t0, t) + 1 - l);
+                    var visible = Math.Min(rows, segment.Length(t0, t) + 1 - l);
                     if (visible <= 0)
                         continue;
                     RunningSoftmax.Add(q_TGW + ((long)t * qStride), heads, shape.Scale, chunk, chunk, shape.C, visible, scratch, state_TGS + ((long)t * stateStride), ahead);
@@ -62,62 +115,106 @@ public static unsafe partial class AttentionKernel
         }
 
         /// <summary>One head's values from its finished states.</summary>
-        public void Project(int head, int t0, int count, float* state_TS, int stride, int worker) =>
-            up.ProjectValue(head, state_TS, stride, output + ((((long)t0 * shape.H) + head) * shape.U), shape.H * shape.U, count, threads, worker);
+        public void Project(int head, int token, int count, float* state_TS, int stride, int worker) =>
+            up.ProjectValue(head, state_TS, stride, output + ((((long)token * shape.H) + head) * shape.U), shape.H * shape.U, count, threads, worker);
     }
 
-    // Few tokens, first: queries [T, H, W].
-    private readonly struct AbsorbJob(AbsorbedPass pass, float* q_THW) : IKernelJob
+    // A run of segments and its working memory: queries [T, H, W], states of the first spans [T, H, S], then those of later spans, segment by segment [span, T, H, S].
+    private readonly struct FewTokens(AbsorbedPass pass, AttentionSegment* segments, int count, float* workspace, int headGroup)
+    {
+        public AbsorbedPass Pass => pass;
+
+        public int HeadGroup => headGroup;
+
+        public int Segments => count;
+
+        public int Start => segments[0].Start;
+
+        public int Tokens => segments[count - 1].End - Start;
+
+        public float* Queries => workspace;
+
+        public float* States => workspace + ((long)Tokens * pass.Shape.H * pass.Width);
+
+        public float* LaterStates => States + ((long)Tokens * pass.Shape.H * pass.StateWidth);
+
+        public AttentionSegment* Segment(int i) => segments + i;
+
+        /// <summary>Values of a segment's states of one span.</summary>
+        public long SpanValues(int i) => (long)segments[i].Count * pass.Shape.H * pass.StateWidth;
+    }
+
+    private readonly struct AbsorbJob(FewTokens few) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
         {
+            var pass = few.Pass;
             for (var head = start; head < end; head++)
-                pass.Absorb(head, 0, pass.Tokens, q_THW + ((long)head * pass.Width), pass.Shape.H * pass.Width, worker);
+                pass.Absorb(head, few.Start, few.Tokens, few.Queries + ((long)head * pass.Width), pass.Shape.H * pass.Width, worker);
         }
     }
 
-    // Second: states [span, T, H, S], an item for each span and group of heads.
-    private readonly struct SpanJob(AbsorbedPass pass, float* q_THW, float* states, int headGroup) : IKernelJob
+    // An item for each segment's span and group of heads.
+    private readonly struct SpanJob(FewTokens few) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
         {
-            var h = pass.Shape.H;
-            var groups = (h + headGroup - 1) / headGroup;
-            var scratch = pass.Scratch(worker, pass.AttendValues(headGroup));
+            var pass = few.Pass;
+            var (h, queryStride, stateStride) = (pass.Shape.H, pass.Shape.H * pass.Width, pass.Shape.H * pass.StateWidth);
+            var groups = (h + few.HeadGroup - 1) / few.HeadGroup;
+            var scratch = pass.Scratch(worker, pass.AttendValues(few.HeadGroup));
             for (var item = start; item < end; item++)
             {
-                var span = item / groups;
-                var head = item % groups * headGroup;
+                var head = item % groups * few.HeadGroup;
+                var (span, i) = (item / groups, 0);
+                var later = few.LaterStates;
+                for (; span >= few.Segment(i)->Spans; i++)
+                {
+                    span -= few.Segment(i)->Spans;
+                    later += (few.Segment(i)->Spans - 1) * few.SpanValues(i);
+                }
+
+                var segment = few.Segment(i);
+                var token = segment->Start - few.Start;
+                var states = span == 0 ? few.States + ((long)token * stateStride) : later + ((span - 1) * few.SpanValues(i));
                 pass.Attend(
-                    span, Math.Min(headGroup, h - head), 0, pass.Tokens, q_THW + ((long)head * pass.Width), h * pass.Width,
-                    states + ((((long)span * pass.Tokens * h) + head) * pass.StateWidth), h * pass.StateWidth, scratch);
+                    *segment, span, Math.Min(few.HeadGroup, h - head), 0, segment->Count, few.Queries + ((long)token * queryStride) + ((long)head * pass.Width), queryStride,
+                    states + ((long)head * pass.StateWidth), stateStride, scratch);
             }
         }
     }
 
-    // Third: spans brought together in their order, and values.
-    private readonly struct ProjectJob(AbsorbedPass pass, float* states, int spans) : IKernelJob
+    // Spans brought together in their order, and values.
+    private readonly struct ProjectJob(FewTokens few) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
         {
+            var pass = few.Pass;
             var (h, c) = (pass.Shape.H, pass.Shape.C);
             for (var head = start; head < end; head++)
             {
-                for (var t = 0; t < pass.Tokens; t++)
+                var later = few.LaterStates;
+                for (var i = 0; i < few.Segments; i++)
                 {
-                    var state = states + ((((long)t * h) + head) * pass.StateWidth);
-                    for (var span = 1; span < spans; span++)
-                        RunningSoftmax.Merge(state, state + ((long)span * pass.Tokens * h * pass.StateWidth), 1, c);
-                    RunningSoftmax.Finish(state, 1, c);
+                    var segment = few.Segment(i);
+                    for (var t = 0; t < segment->Count; t++)
+                    {
+                        var state = few.States + (((((long)segment->Start - few.Start + t) * h) + head) * pass.StateWidth);
+                        for (var span = 1; span < segment->Spans; span++)
+                            RunningSoftmax.Merge(state, later + ((span - 1) * few.SpanValues(i)) + ((((long)t * h) + head) * pass.StateWidth), 1, c);
+                        RunningSoftmax.Finish(state, 1, c);
+                    }
+
+                    later += (segment->Spans - 1) * few.SpanValues(i);
                 }
 
-                pass.Project(head, 0, pass.Tokens, states + ((long)head * pass.StateWidth), h * pass.StateWidth, worker);
+                pass.Project(head, few.Start, few.Tokens, few.States + ((long)head * pass.StateWidth), h * pass.StateWidth, worker);
             }
         }
     }
 
     // Many tokens: all of it for one tile of tokens and one group of heads.
-    private readonly struct TileJob(AbsorbedPass pass, int headGroup) : IKernelJob
+    private readonly struct TileJob(AbsorbedPass pass, AttentionSegment segment, int headGroup) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
         {
@@ -133,13 +230,13 @@ public static unsafe partial class AttentionKernel
                 var head = item % groups * headGroup;
                 var heads = Math.Min(headGroup, h - head);
                 var t0 = item / groups * TokenTile;
-                var count = Math.Min(TokenTile, pass.Tokens - t0);
+                var count = Math.Min(TokenTile, segment.Count - t0);
                 for (var g = 0; g < heads; g++)
-                    pass.Absorb(head + g, t0, count, q_TGW + ((long)g * pass.Width), queryStride, worker);
-                pass.Attend(0, heads, t0, count, q_TGW, queryStride, state_TGS, stateStride, scratch);
-                for (var span = 1; span < RunningSoftmax.Spans(pass.Length(t0, count)); span++)
+                    pass.Absorb(head + g, segment.Start + t0, count, q_TGW + ((long)g * pass.Width), queryStride, worker);
+                pass.Attend(segment, 0, heads, t0, count, q_TGW, queryStride, state_TGS, stateStride, scratch);
+                for (var span = 1; span < RunningSoftmax.Spans(segment.Length(t0, count)); span++)
                 {
-                    pass.Attend(span, heads, t0, count, q_TGW, queryStride, span_TGS, stateStride, scratch);
+                    pass.Attend(segment, span, heads, t0, count, q_TGW, queryStride, span_TGS, stateStride, scratch);
                     for (var t = 0; t < count; t++)
                         RunningSoftmax.Merge(state_TGS + ((long)t * stateStride), span_TGS + ((long)t * stateStride), heads, c);
                 }
@@ -147,7 +244,7 @@ public static unsafe partial class AttentionKernel
                 for (var t = 0; t < count; t++)
                     RunningSoftmax.Finish(state_TGS + ((long)t * stateStride), heads, c);
                 for (var g = 0; g < heads; g++)
-                    pass.Project(head + g, t0, count, state_TGS + ((long)g * pass.StateWidth), stateStride, worker);
+                    pass.Project(head + g, segment.Start + t0, count, state_TGS + ((long)g * pass.StateWidth), stateStride, worker);
             }
         }
     }

@@ -14,7 +14,7 @@ namespace Hadal.Numerics.Kernels;
 public readonly record struct LatentAttentionShape(int H, int N, int R, int C, int U, float Scale);
 
 /// <summary>
-/// Causal attention over paged caches, one sequence at a time. A token's result depends on that token's query and on the rows before it, never on how many
+/// Causal attention over paged caches. A token's result depends on that token's query and on the rows before it, never on how many
 /// tokens are processed together: rows are taken in chunks at fixed places (<see cref="RunningSoftmax"/>), in the naive form all at once.
 /// </summary>
 /// <remarks>
@@ -38,60 +38,59 @@ public static unsafe partial class AttentionKernel
     /// <param name="shape">H, N, R, C, U and the softmax scale.</param>
     /// <param name="query">[T, H, N + R], rotary part turned.</param>
     /// <param name="up">W_UK and W_UV.</param>
-    /// <param name="cache">Rows [c (C) | k (R)], the T new ones already written.</param>
-    /// <param name="firstPosition">Row of the first new token.</param>
+    /// <param name="segments">The sequences' runs of tokens, together the T tokens in their order.</param>
     /// <param name="output">[T, H, U].</param>
-    /// <param name="tokens">T.</param>
     /// <param name="workspace">At least <see cref="AbsorbedWorkspace"/> values.</param>
     /// <param name="threads">Pool to run on.</param>
-    /// <exception cref="ArgumentException">The shapes do not belong together, or the cache has no such rows.</exception>
+    /// <exception cref="ArgumentException">The shapes do not belong together, or a cache has no such rows.</exception>
     public static void Absorbed(
-        in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, CachePages cache, int firstPosition, Span<float> output, int tokens, Span<float> workspace, KernelThreads threads)
+        in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, ReadOnlySpan<AttentionSegment> segments, Span<float> output, Span<float> workspace, KernelThreads threads)
     {
-        Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, cache, LatentRowWidth(shape.C, shape.R), firstPosition, tokens);
+        ArgumentNullException.ThrowIfNull(threads);
+        if (segments.IsEmpty)
+            throw new ArgumentException("no tokens", nameof(segments));
+        var (tokens, width) = (segments[^1].End, LatentRowWidth(shape.C, shape.R));
+        var next = 0;
+        foreach (var segment in segments)
+        {
+            if (segment.Start != next)
+                throw new ArgumentException($"a run begins at token {segment.Start}, expected {next}", nameof(segments));
+            next = segment.End;
+            Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, segment.Cache, width, segment.First, segment.Count);
+        }
+
         up.Check(shape);
-        if (workspace.Length < AbsorbedWorkspace(shape, firstPosition, tokens))
-            throw new ArgumentException($"a workspace of {workspace.Length} values, expected {AbsorbedWorkspace(shape, firstPosition, tokens)}", nameof(workspace));
+        if (workspace.Length < AbsorbedWorkspace(shape, segments))
+            throw new ArgumentException($"a workspace of {workspace.Length} values, expected {AbsorbedWorkspace(shape, segments)}", nameof(workspace));
         fixed (float* q = query, o = output, anywhere = workspace)
         {
             // Vectors that straddle two cache lines take twice as long to load.
-            var w = (float*)(((nuint)anywhere + Line - 1) & ~(nuint)(Line - 1));
-            var pass = new AbsorbedPass(shape, q, up, cache, firstPosition, o, tokens, threads);
-            if (tokens <= TokenTile)
+            var memory = (float*)(((nuint)anywhere + Line - 1) & ~(nuint)(Line - 1));
+            var pass = new AbsorbedPass(shape, q, up, width, o, threads);
+            for (int i = 0, end; i < segments.Length; i = end)
             {
-                // Few tokens: spans of rows are items of their own, so that all workers share the reading of the cache.
-                var spans = RunningSoftmax.Spans(firstPosition + tokens);
-                var latents = w + ((long)tokens * shape.H * cache.Width);
-                var headGroup = Group(shape.H, spans, threads.Count);
-                threads.Run(shape.H, 1, new AbsorbJob(pass, w));
-                threads.Run((shape.H + headGroup - 1) / headGroup * spans, 1, new SpanJob(pass, w, latents, headGroup));
-                threads.Run(shape.H, 1, new ProjectJob(pass, latents, spans));
+                end = i;
+                while (end < segments.Length && IsFew(segments[end]))
+                    end++;
+                if (end > i)
+                    Few(pass, segments[i..end], memory);
+                else
+                    Many(pass, segments[end++]);
             }
-            else
-            {
-                var tiles = (tokens + TokenTile - 1) / TokenTile;
-                var headGroup = Group(shape.H, tiles, threads.Count);
-                threads.Run((shape.H + headGroup - 1) / headGroup * tiles, 1, new TileJob(pass, headGroup));
-            }
-        }
-
-        // Heads that share the reading of a row: as many as leave each worker two items.
-        static int Group(int heads, int others, int workers)
-        {
-            var group = HeadGroup;
-            while (group > 4 && (heads + group - 1) / group * others < 2 * workers)
-                group /= 2;
-            return Math.Min(group, heads);
         }
     }
 
     /// <summary>Values of working memory that <see cref="Absorbed"/> needs.</summary>
     /// <param name="shape">H, N, R, C, U.</param>
-    /// <param name="firstPosition">Row of the first new token.</param>
-    /// <param name="tokens">T.</param>
-    public static long AbsorbedWorkspace(in LatentAttentionShape shape, int firstPosition, int tokens) => tokens > TokenTile
-        ? 0
-        : (Line / sizeof(float)) + ((long)tokens * shape.H * (LatentRowWidth(shape.C, shape.R) + ((long)RunningSoftmax.Spans(firstPosition + tokens) * RunningSoftmax.StateWidth(shape.C))));
+    /// <param name="segments">The runs of tokens.</param>
+    public static long AbsorbedWorkspace(in LatentAttentionShape shape, ReadOnlySpan<AttentionSegment> segments)
+    {
+        // Where a longer run lies between those of few tokens, they take turns with it: this is more than enough.
+        var perToken = 0L;
+        foreach (var segment in segments)
+            perToken += IsFew(segment) ? segment.Count * (LatentRowWidth(shape.C, shape.R) + ((long)segment.Spans * RunningSoftmax.StateWidth(shape.C))) : 0;
+        return perToken == 0 ? 0 : (Line / sizeof(float)) + (shape.H * perToken);
+    }
 
     /// <summary>
     /// Attention over full keys and values held in the cache (grouped-query attention; with G = H, multi-head): query head h uses key/value head h * G / H.

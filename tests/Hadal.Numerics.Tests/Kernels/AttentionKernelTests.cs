@@ -107,6 +107,45 @@ public sealed class AttentionKernelTests
         }
     }
 
+    [Theory]
+    [InlineData(WeightFormat.F32)]
+    [InlineData(WeightFormat.Q8_0)]
+    public void SequencesTogetherHaveTheBitsOfEachAlone(WeightFormat format)
+    {
+        using var one = new KernelThreads(1);
+        using var three = new KernelThreads(3);
+        var shape = new LatentAttentionShape(5, 32, 4, 64, 32, 0.4f);
+        var (h, n, r, c, u, _) = shape;
+        Gen.Int[0, 1 << 20].Sample(
+            seed =>
+            {
+                // Short and long runs in any order, contexts of one span and of several.
+                var random = new Random(seed);
+                using var up = new RandomMatrix(format, h * (n + u), c, random, 0.2);
+                var shared = KeyValueUp.Shared(up.Weight, n, u) with { Integer = format != WeightFormat.F32 };
+                var runs = Enumerable.Range(0, random.Next(1, 7)).Select(_ => (Count: random.Next(3) == 0 ? random.Next(17, 40) : random.Next(1, 17), First: random.Next(4) == 0 ? random.Next(2000, 4500) : random.Next(50))).ToArray();
+                var caches = runs.Select(run => new PagedRows(random, run.First + run.Count, c + r, AttentionKernel.LatentRowWidth(c, r))).ToArray();
+                var segments = new AttentionSegment[runs.Length];
+                for (var i = 0; i < runs.Length; i++)
+                    segments[i] = new AttentionSegment(caches[i].Pages, i == 0 ? 0 : segments[i - 1].Start + segments[i - 1].Count, runs[i].Count, runs[i].First);
+                var tokens = runs.Sum(run => run.Count);
+                var query = RandomMatrix.Normals(random, tokens * h * (n + r), 2);
+                var together = new float[tokens * h * u];
+                AttentionKernel.Absorbed(shape, query, shared, segments, together, new float[AttentionKernel.AbsorbedWorkspace(shape, segments)], three);
+                var alone = segments.SelectMany((s, i) => Absorbed(shape, query.AsSpan(s.Start * h * (n + r), s.Count * h * (n + r)), shared, caches[i], s.First, s.Count, one)).ToArray();
+                Bits.AssertEqual(alone, together, "together");
+                foreach (var cache in caches)
+                    cache.Dispose();
+            },
+            iter: 25,
+            threads: 1);
+        using var rows = new PagedRows(new Random(1), 8, c + r, AttentionKernel.LatentRowWidth(c, r));
+        using var plain = new RandomMatrix(WeightFormat.F32, h * (n + u), c, new Random(2));
+        AttentionSegment[] apart = [new AttentionSegment(rows.Pages, 0, 1, 3), new AttentionSegment(rows.Pages, 2, 1, 3)];
+        Assert.Throws<ArgumentException>(() => AttentionKernel.Absorbed(shape, new float[3 * h * (n + r)], KeyValueUp.Shared(plain.Weight, n, u), apart, new float[3 * h * u], new float[1 << 16], one));
+        Assert.Throws<ArgumentException>(() => AttentionKernel.Absorbed(shape, [], KeyValueUp.Shared(plain.Weight, n, u), [], [], [], one));
+    }
+
     [Fact]
     public void CacheRowsComeBackAsNearAsTheirFormatAllows()
     {
@@ -246,13 +285,14 @@ public sealed class AttentionKernelTests
         Assert.Throws<ArgumentOutOfRangeException>(() => sequence.Pages.Read(-1).Length);
         Assert.Throws<ArgumentOutOfRangeException>(() => sequence.Pages.Write((int)sequence.Pages.Capacity, new float[64]));
         Assert.Throws<ArgumentException>(() => sequence.Pages.Write(0, new float[65]));
-        Assert.Throws<ArgumentException>(() => AttentionKernel.Absorbed(shape, new float[20], fits, sequence.Pages, 9, new float[10], 1, new float[10], threads));
+        Assert.Throws<ArgumentException>(() => AttentionKernel.Absorbed(shape, new float[20], fits, [new AttentionSegment(sequence.Pages, 0, 1, 9)], new float[10], new float[10], threads));
     }
 
     private static float[] Absorbed(in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, PagedRows rows, int first, int tokens, KernelThreads threads)
     {
         var output = new float[tokens * shape.H * shape.U];
-        AttentionKernel.Absorbed(shape, query, up, rows.Pages, first, output, tokens, new float[AttentionKernel.AbsorbedWorkspace(shape, Math.Max(0, first), tokens)], threads);
+        AttentionSegment[] segments = [new AttentionSegment(rows.Pages, 0, tokens, first)];
+        AttentionKernel.Absorbed(shape, query, up, segments, output, new float[Math.Max(0, AttentionKernel.AbsorbedWorkspace(shape, segments))], threads);
         return output;
     }
 

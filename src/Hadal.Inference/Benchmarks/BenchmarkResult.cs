@@ -105,7 +105,7 @@ public sealed record BenchmarkResult
     /// <summary>Bytes of the cache that was allocated.</summary>
     public required long CacheBytes { get; init; }
 
-    /// <summary>The most physical memory that the process has had, mapped files included.</summary>
+    /// <summary>The most physical memory that the process has had, mapped files included, what the measurement itself takes not.</summary>
     public required long PeakRssBytes { get; init; }
 
     /// <summary>Seconds from the start of the process to the first token of a prompt of 32 tokens, where it was asked for.</summary>

@@ -69,6 +69,7 @@ public sealed class ModelBenchmark
             foreach (var cache in caches)
                 cache.Truncate(0);
 
+            var memory = Memory(peak: true);
             var before = ReadBandwidth.Measure(threads) / 1e9;
             var start = Stopwatch.GetTimestamp();
             foreach (var cache in caches)
@@ -79,6 +80,7 @@ public sealed class ModelBenchmark
 
             var prefillSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
             var decoded = Decode(caches, random, plan.GenerateTokens, traffic, context, cancellation);
+            memory = Math.Max(memory, Memory(peak: false));
             var after = ReadBandwidth.Measure(threads) / 1e9;
             var bandwidth = (before + after) / 2;
             var peak = ArithmeticPeak.Measure(threads);
@@ -112,7 +114,7 @@ public sealed class ModelBenchmark
                 CacheBytes = (long)pool.PageCount * pool.PageTokens * pool.Layers * CacheRow.Bytes(pool.Format, pool.RowWidth),
                 FirstTokenSeconds = firstToken,
                 Contexts = Contexts(plan, bandwidth * 1e9, peak, cancellation),
-                PeakRssBytes = PeakMemory(),
+                PeakRssBytes = memory,
             };
         }
         finally
@@ -122,10 +124,11 @@ public sealed class ModelBenchmark
         }
     }
 
-    private static long PeakMemory()
+    // What measuring the bandwidth takes is not the model's: so the peak is read before it, and what there is once everything has been used.
+    private static long Memory(bool peak)
     {
         using var process = Process.GetCurrentProcess();
-        return process.PeakWorkingSet64;
+        return peak ? process.PeakWorkingSet64 : process.WorkingSet64;
     }
 
     private List<ContextResult> Contexts(BenchmarkPlan plan, double bandwidth, double peak, CancellationToken cancellation)

@@ -12,7 +12,7 @@ namespace Hadal.Inference.Model;
 /// <param name="threads">Pool to copy on.</param>
 public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads) : IDisposable
 {
-    private const long ArenaBytes = 256L << 20;
+    private const long ArenaBytes = 64L << 20;
 
     // A copy is larger than the file's by at most one part in so many.
     private const int Growth = 16;

@@ -82,18 +82,30 @@ public sealed unsafe class IntegerProductTests
         Assert.Throws<ArgumentException>(() => WeightInterleaving.Interleave(weight, new byte[copy.ByteLength - 1], threads));
     }
 
-    [Fact]
-    public void Quantised_activations_keep_half_a_step_and_their_sums()
+    [Theory]
+    [InlineData(32)]
+    [InlineData(256)]
+    public void Quantised_activations_are_rounded_to_even_and_carry_their_sums(int block)
     {
         var random = new Random(8);
-        var x = Values(random, 512);
-        var row = new byte[IntegerActivations.RowBytes(x.Length, 256)];
-        IntegerActivations.QuantizeRow(x, 256, row);
+        var x = Values(random, 2048);
+
+        // A block whose scale is 1, with ties.
+        for (var i = 0; i < block; i++)
+            x[i] = random.Next(-253, 254) / 2f;
+        x[5] = -127;
+        var row = new byte[IntegerActivations.RowBytes(x.Length, block)];
+        IntegerActivations.QuantizeRow(x, block, row);
         fixed (byte* p = row)
         {
             var view = new IntegerRow(p, x.Length);
             for (var i = 0; i < x.Length; i++)
-                Assert.True(Math.Abs((view.Codes[i] * view.Scales[i / 256]) - x[i]) <= view.Scales[i / 256] * 0.5001f);
+            {
+                var amax = x.AsSpan(i / block * block, block).ToArray().Max(MathF.Abs);
+                Assert.Equal(amax / 127, view.Scales[i / block]);
+                Assert.Equal((int)MathF.Round(x[i] * (127 / amax), MidpointRounding.ToEven), view.Codes[i]);
+            }
+
             for (var s = 0; s < x.Length / 16; s++)
                 Assert.Equal(MemoryMarshal.Cast<byte, sbyte>(row.AsSpan(s * 16, 16)).ToArray().Sum(static c => c), view.Sums16[s]);
             for (var s = 0; s < x.Length / 32; s++)

@@ -7,7 +7,7 @@ namespace Hadal.Numerics.Kernels;
 /// those weights; a larger m rescales what is there (Milakov and Gimelshein, arXiv 1805.02867; FlashAttention, arXiv 2205.14135).
 /// </summary>
 /// <remarks>
-/// Chunks of 128 rows and spans of 2048 begin at fixed rows of the sequence, a span's chunks are added in their order and spans merged in theirs: so the
+/// Chunks of 64 rows and spans of 2048 begin at fixed rows of the sequence, a span's chunks are added in their order and spans merged in theirs: so the
 /// bits do not depend on who computes which span, or on how many tokens come together.
 /// A head's state is [o (V, up to whole vectors of 16) | m | z | padding].
 /// </remarks>

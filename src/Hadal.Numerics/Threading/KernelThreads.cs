@@ -213,10 +213,11 @@ public sealed unsafe class KernelThreads : IDisposable
                 spins = 0;
             }
 
-            if (stopping)
-                return;
+            // In this order: whoever has seen the last number must also see that the pool ends.
             var ticket = Volatile.Read(ref shared.Ticket);
             seen = ticket >> NumberShift;
+            if (stopping)
+                return;
             while ((ticket & Open) != 0 && ticket >> NumberShift == seen)
             {
                 var found = Interlocked.CompareExchange(ref shared.Ticket, ticket + 1, ticket);

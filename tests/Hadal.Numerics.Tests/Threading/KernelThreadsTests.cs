@@ -140,6 +140,21 @@ public sealed class KernelThreadsTests
     }
 
     [Fact]
+    public async Task DisposeRightAfterAJobEndsWorkersThatAreJustAboutToJoinIt()
+    {
+        var test = Task.Run(() =>
+        {
+            for (var run = 0; run < 300; run++)
+            {
+                using var threads = new KernelThreads(3);
+                for (var job = 0; job <= run % 4; job++)
+                    threads.Run(4, 1, new CountJob(new int[4], 3));
+            }
+        }, TestContext.Current.CancellationToken);
+        await test.WaitAsync(Patience, TestContext.Current.CancellationToken);
+    }
+
+    [Fact]
     public async Task DisposeWaitsForTheJobOfAnotherThread()
     {
         for (var run = 0; run < 20; run++)
@@ -163,7 +178,7 @@ public sealed class KernelThreadsTests
                 }
             }, TestContext.Current.CancellationToken);
             await Task.Delay(1, TestContext.Current.CancellationToken);
-            threads.Dispose();
+            await Task.Run(threads.Dispose, TestContext.Current.CancellationToken).WaitAsync(Patience, TestContext.Current.CancellationToken);
             await caller.WaitAsync(Patience, TestContext.Current.CancellationToken);
         }
     }

@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics.X86;
 
 namespace Hadal.Numerics.Kernels;
 
-/// <content>The tiles for sixteen vector registers of eight lanes: the same sums, twelve vectors of them at a time.</content>
+/// <content>The tiles for sixteen vector registers of eight lanes: the same sums, up to twelve vectors of them at a time. Each size is written out, because the JIT keeps named locals in registers and arrays not.</content>
 internal static unsafe partial class AttentionTiles
 {
     // Rows that stay in the first-level cache while all heads pass them.

@@ -70,9 +70,12 @@ public static unsafe class IntegerActivations
             max = Vector512.Max(max, Vector512.Abs(Vector512.Load(x + i)));
         var amax = Max(max);
         row.Scales[index] = amax / MaxCode;
-        var inverse = Vector512.Create(amax == 0 ? 0 : MaxCode / amax);
+        var factor = amax == 0 ? 0 : MaxCode / amax;
+        var inverse = Vector512.Create(factor);
         var start = index * block;
-        if (Avx2.IsSupported && !Vector512.IsHardwareAccelerated)
+
+        // Where either is not finite, a product may be no number, of which the processor's own conversion makes a code that is not used.
+        if (Avx2.IsSupported && !Vector512.IsHardwareAccelerated && float.IsFinite(amax) && float.IsFinite(factor))
         {
             for (var i = 0; i < block; i += 32)
                 Quantize32(x + i, inverse.GetLower(), row, start + i);

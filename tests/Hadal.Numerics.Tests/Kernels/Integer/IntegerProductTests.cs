@@ -113,6 +113,29 @@ public sealed unsafe class IntegerProductTests
         }
     }
 
+    // -128 is not used: the negative of it is no code, and sums of products that fit 16 bits would not fit any more.
+    [Theory]
+    [InlineData(float.NaN)]
+    [InlineData(float.PositiveInfinity)]
+    [InlineData(float.NegativeInfinity)]
+    [InlineData(1e-38f)]
+    [InlineData(float.Epsilon)]
+    [InlineData(float.MaxValue)]
+    public void Codes_stay_in_their_range_whatever_the_values(float value)
+    {
+        foreach (var at in (int[])[0, 13, 31])
+        {
+            foreach (var rest in (float[])[0, value])
+            {
+                var x = Enumerable.Repeat(rest, 32).ToArray();
+                x[at] = value;
+                var row = new byte[IntegerActivations.RowBytes(32, 32)];
+                IntegerActivations.QuantizeRow(x, 32, row);
+                Assert.DoesNotContain(sbyte.MinValue, MemoryMarshal.Cast<byte, sbyte>(row.AsSpan(0, 32)).ToArray());
+            }
+        }
+    }
+
     [Fact]
     public void A_block_of_zeros_has_scale_zero()
     {

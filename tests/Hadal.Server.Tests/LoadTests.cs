@@ -98,24 +98,45 @@ public sealed class LoadTests(RandomModelFolder folder)
     public async Task AServerThatStopsFinishesWhatRunsAndRefusesTheRest()
     {
         var server = await RunningServer.OfFolder(folder.Path, o => o with { ShutdownSeconds = 20 });
-        var running = Enumerable.Range(0, 6).Select(i => server.PostStream("v1/chat/completions", Ask($"{i}", 60, stream: true))).ToList();
-        while (server.Shelf.Loaded.Sum(l => l.Model.Engine.Statistics.GeneratedTokens) < 20)
-            await Task.Delay(5, Cancellation);
+        var running = await Task.WhenAll(Enumerable.Range(0, 6).Select(i => server.OpenStream("v1/chat/completions", Unending($"{i}", 300))));
+        using var late = new HttpClient { BaseAddress = server.Client.BaseAddress };
+        using (var first = await late.GetAsync(new Uri("health", UriKind.Relative), Cancellation))
+            Assert.True(first.IsSuccessStatusCode);
+
         var stopping = server.App.StopAsync(CancellationToken.None);
-        Assert.All(await Task.WhenAll(running), s => RunningServer.Events(s));
+        Assert.Contains(await AskLate(), (int[])[503, 0]);
+        foreach (var response in running)
+        {
+            var events = RunningServer.Events(await response.Content.ReadAsStringAsync(Cancellation));
+            Assert.Equal("length", events.Last(e => e.GetProperty("choices").GetArrayLength() > 0).GetProperty("choices")[0].GetProperty("finish_reason").GetString());
+            response.Dispose();
+        }
+
         await stopping;
         await server.DisposeAsync();
+
+        // The refusal is an answer where the connection was open already, and no connection (0) where the socket was closed before.
+        async Task<int> AskLate()
+        {
+            try
+            {
+                using var answer = await late.PostAsync(new Uri("v1/chat/completions", UriKind.Relative), RunningServer.Json(Ask("late", 4)), Cancellation);
+                return (int)answer.StatusCode;
+            }
+            catch (HttpRequestException)
+            {
+                return 0;
+            }
+        }
     }
 
     [Fact]
     public async Task WhatDoesNotFinishInTimeIsToldSo()
     {
         var server = await RunningServer.OfFolder(folder.Path, o => o with { ShutdownSeconds = 0.2 });
-        var running = server.PostStream("v1/chat/completions", """{"model":"random","messages":[{"role":"user","content":"x"}],"stream":true,"max_tokens":4000,"logit_bias":{"1":-100}}""");
-        while (server.Shelf.Loaded.Sum(l => l.Model.Engine.Statistics.GeneratedTokens) < 20)
-            await Task.Delay(5, Cancellation);
+        using var running = await server.OpenStream("v1/chat/completions", Unending("x", 4000));
         await server.App.StopAsync(CancellationToken.None);
-        var stream = await running;
+        var stream = await running.Content.ReadAsStringAsync(Cancellation);
         Assert.DoesNotContain("[DONE]", stream);
         Assert.EndsWith("""data: {"error":{"message":"The server is shutting down.","type":"server_error","param":null,"code":"server_shutting_down"}}""" + "\n\n", stream);
         await server.DisposeAsync();
@@ -221,4 +242,8 @@ public sealed class LoadTests(RandomModelFolder folder)
 
     private static string Ask(string text, int tokens, bool stream = false, int n = 1) =>
         $$"""{"model":"random","messages":[{"role":"user","content":"{{text}}"}],"max_tokens":{{tokens}},"stream":{{(stream ? "true" : "false")}},"n":{{n}}}""";
+
+    // The end token can not come up, so the answer has all its tokens.
+    private static string Unending(string text, int tokens) =>
+        $$$"""{"model":"random","messages":[{"role":"user","content":"{{{text}}}"}],"max_tokens":{{{tokens}}},"stream":true,"logit_bias":{"1":-100}}""";
 }

@@ -89,9 +89,17 @@ internal sealed class RunningServer : IAsyncDisposable
     /// <summary>Posts JSON and reads the whole stream as it is.</summary>
     public async Task<string> PostStream(string path, string json)
     {
-        using var response = await Client.PostAsync(new Uri(path, UriKind.Relative), Json(json), Cancellation);
-        Assert.Equal("text/event-stream; charset=utf-8", response.Content.Headers.ContentType!.ToString());
+        using var response = await OpenStream(path, json);
         return await response.Content.ReadAsStringAsync(Cancellation);
+    }
+
+    /// <summary>Posts JSON and comes back as soon as the stream has begun: the engine has taken the request.</summary>
+    public async Task<HttpResponseMessage> OpenStream(string path, string json)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = Json(json) };
+        var response = await Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, Cancellation);
+        Assert.Equal("text/event-stream; charset=utf-8", response.Content.Headers.ContentType?.ToString());
+        return response;
     }
 
     /// <summary>The JSON of a stream's events; the end mark is checked and left out.</summary>

@@ -15,10 +15,9 @@ public static unsafe class WeightInterleaving
     /// <param name="format">The format.</param>
     public static bool Pays(WeightFormat format)
     {
-        // Codes of two and three bits, and those that stand for a byte of a table, would grow.
+        // A copy of codes of two bits is a fifth larger: scales lie as bytes.
         var action = new PanelAction();
-        return InterleavedKernels.Enabled && format is not (WeightFormat.Q2_K or WeightFormat.Q3_K or WeightFormat.IQ4_NL or WeightFormat.IQ4_XS)
-            && WeightFormats.TryDispatchInteger(format, ref action) && action.HasKernels;
+        return InterleavedKernels.Enabled && format != WeightFormat.Q2_K && WeightFormats.TryDispatchInteger(format, ref action) && action.HasKernels;
     }
 
     /// <summary>Bytes of the copy of a matrix.</summary>
@@ -29,7 +28,7 @@ public static unsafe class WeightInterleaving
         var action = new PanelAction();
         if (!WeightFormats.TryDispatchInteger(weight.Format, ref action))
             throw new ArgumentException($"{weight.Format} has no integer products");
-        return (long)Panels(weight) * (weight.Cols / action.Panel.BlockLength) * action.Panel.Bytes;
+        return (long)Panels(weight) * (weight.Cols / action.Panel!.BlockLength) * action.Panel.Bytes;
     }
 
     /// <summary>Makes a copy and a view that has it beside the weights as they are.</summary>
@@ -53,13 +52,13 @@ public static unsafe class WeightInterleaving
 
     private struct PanelAction : IIntegerAction
     {
-        public InterleavedPanel Panel;
+        public InterleavedPanel? Panel;
         public bool HasKernels;
 
         public void Invoke<TFormat>()
             where TFormat : struct, IIntegerFormat<TFormat>
         {
-            Panel = new InterleavedPanel(TFormat.Panel);
+            Panel = InterleavedPanel.Of<TFormat>();
             HasKernels = InterleavedKernels.Find<TFormat>(1, fromMemory: true) != null;
         }
     }
@@ -83,12 +82,12 @@ public static unsafe class WeightInterleaving
         public readonly void Invoke<TFormat>()
             where TFormat : struct, IIntegerFormat<TFormat>
         {
-            var panel = new InterleavedPanel(TFormat.Panel);
+            var panel = InterleavedPanel.Of<TFormat>();
             var blocks = Weight.Cols / TFormat.BlockLength;
             for (var p = Start; p < End; p++)
             {
                 var row = p * InterleavedPanel.Rows;
-                panel.Pack<TFormat>(
+                InterleavedPanel.Pack<TFormat>(
                     Weight.Data + (row * Weight.RowBytes), Weight.RowBytes, Math.Min(InterleavedPanel.Rows, Weight.Rows - row), blocks, Target + ((long)p * blocks * panel.Bytes));
             }
         }

@@ -50,6 +50,17 @@ internal unsafe interface IIntegerFormat<TSelf> : IWeightFormat<TSelf>
     /// <summary>How tile kernels lay out blocks of this format.</summary>
     static abstract IntegerPanel Panel { get; }
 
+    /// <summary>Where the codes of a block lie, for <see cref="InterleavedPanel"/>.</summary>
+    static abstract CodeLayout Layout { get; }
+
+    /// <summary>The integer scales and minima of one block of each of eight rows; nothing for blocks of 32.</summary>
+    /// <param name="bytes">[4]: the 16 bytes at <see cref="CodeLayout.ScalesAt"/>, four of each row in a vector.</param>
+    /// <param name="scales">[S/4]: receives four scales of each row, a byte each.</param>
+    /// <param name="minima">[S/4]: receives four minima of each row, if there are any.</param>
+    static virtual void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales, Vector256<uint>* minima)
+    {
+    }
+
     /// <summary>One block as <see cref="PortableTiles"/> wants it.</summary>
     /// <param name="block">One block.</param>
     /// <param name="codes">[A]: q with the zero point on it, so that it is unsigned; as it is where <see cref="IntegerPanel.IsSigned"/>.</param>

@@ -62,6 +62,9 @@ public readonly unsafe partial struct IQ4_NL : IIntegerFormat<IQ4_NL>
     static IntegerPanel IIntegerFormat<IQ4_NL>.Panel => new(32, 0, 128, HasMinimum: false, MaxCode: 255);
 
     /// <inheritdoc/>
+    static CodeLayout IIntegerFormat<IQ4_NL>.Layout => CodeLayout.OfNibbles(Codes) with { Table = Table.ToArray() };
+
+    /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
     {
     }

@@ -71,6 +71,28 @@ public readonly unsafe partial struct IQ4_XS : IIntegerFormat<IQ4_XS>
     static IntegerPanel IIntegerFormat<IQ4_XS>.Panel => new(256, SubBlocks, Zero, HasMinimum: false, MaxCode: 255);
 
     /// <inheritdoc/>
+    static CodeLayout IIntegerFormat<IQ4_XS>.Layout => new(
+        64, [.. Enumerable.Range(0, SubBlocks).Select(static j => Codes + (16 * j))], 4, static step => new((step / 8 * 4) + (step % 4), step / 4 % 2 * 4))
+    {
+        Table = IQ4_NL.Table.ToArray(),
+    };
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales, Vector256<uint>* minima)
+    {
+        // Two nibbles of bytes 4 to 7, lower first, make two scales; their upper bits are pairs of bits, the lowest first.
+        var (upper, even, odd) = (bytes[0] >>> 16, bytes[1] & Vector256.Create(0x0F0F_0F0Fu), (bytes[1] >>> 4) & Vector256.Create(0x0F0F_0F0Fu));
+        for (var half = 0; half < 2; half++)
+        {
+            var nibbles = (even & Vector256.Create(0xFFu)) | ((odd & Vector256.Create(0xFFu)) << 8) | ((even & Vector256.Create(0xFF00u)) << 8) | ((odd & Vector256.Create(0xFF00u)) << 16);
+            var bits = ((upper << 4) & Vector256.Create(0x30u)) | ((upper << 10) & Vector256.Create(0x3000u)) | ((upper << 16) & Vector256.Create(0x30_0000u)) | ((upper << 22) & Vector256.Create(0x3000_0000u));
+            scales[half] = ((nibbles | bits).AsByte() - Vector256.Create((byte)32)).AsUInt32();
+            (upper, even, odd) = (upper >>> 8, even >>> 16, odd >>> 16);
+        }
+    }
+
+    /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
     {
         for (var r = 0; r < count; r++)

@@ -79,6 +79,22 @@ public readonly unsafe partial struct Q3_K : IIntegerFormat<Q3_K>
     static IntegerPanel IIntegerFormat<Q3_K>.Panel => new(256, 16, Zero, HasMinimum: false, MaxCode: 7);
 
     /// <inheritdoc/>
+    static CodeLayout IIntegerFormat<Q3_K>.Layout => CodeLayout.OfRuns(Codes, 2, upperAt: 0) with { ScalesAt = Scales - 2 };
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales, Vector256<uint>* minima)
+    {
+        // The sixteen bytes begin two too early, so that they end with the block.
+        var (low, high, bits) = ((bytes[0] >>> 16) | (bytes[1] << 16), (bytes[1] >>> 16) | (bytes[2] << 16), (bytes[2] >>> 16) | (bytes[3] << 16));
+        var (nibble, two, zero) = (Vector256.Create(0x0F0F_0F0Fu), Vector256.Create(0x3030_3030u), Vector256.Create((byte)32));
+        scales[0] = (((low & nibble) | ((bits << 4) & two)).AsByte() - zero).AsUInt32();
+        scales[1] = (((high & nibble) | ((bits << 2) & two)).AsByte() - zero).AsUInt32();
+        scales[2] = ((((low >>> 4) & nibble) | (bits & two)).AsByte() - zero).AsUInt32();
+        scales[3] = ((((high >>> 4) & nibble) | ((bits >>> 2) & two)).AsByte() - zero).AsUInt32();
+    }
+
+    /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
     {
         var rows = stackalloc byte[ScaleColumns.Rows * ScaleColumns.RowBytes];

@@ -52,6 +52,9 @@ public readonly unsafe partial struct Q4_0 : IIntegerFormat<Q4_0>
     static IntegerPanel IIntegerFormat<Q4_0>.Panel => new(32, 0, Zero, HasMinimum: false, MaxCode: 15);
 
     /// <inheritdoc/>
+    static CodeLayout IIntegerFormat<Q4_0>.Layout => CodeLayout.OfNibbles(Codes);
+
+    /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
     {
     }

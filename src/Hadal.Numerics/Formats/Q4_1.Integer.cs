@@ -53,6 +53,9 @@ public readonly unsafe partial struct Q4_1 : IIntegerFormat<Q4_1>
     static IntegerPanel IIntegerFormat<Q4_1>.Panel => new(32, 0, 0, HasMinimum: true, MaxCode: 15);
 
     /// <inheritdoc/>
+    static CodeLayout IIntegerFormat<Q4_1>.Layout => CodeLayout.OfNibbles(Codes);
+
+    /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
     {
     }

@@ -94,5 +94,12 @@ public readonly unsafe partial struct Q4_K : IIntegerFormat<Q4_K>
     static IntegerPanel IIntegerFormat<Q4_K>.Panel => new(256, 8, 0, HasMinimum: true, MaxCode: 15);
 
     /// <inheritdoc/>
+    static CodeLayout IIntegerFormat<Q4_K>.Layout => CodeLayout.OfRuns(Codes, 4);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales, Vector256<uint>* minima) => SixBitPairs.UnpackColumns(bytes, scales, minima);
+
+    /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima) => SixBitPairs.PackColumns(block, rowBytes, count, scales, minima);
 }

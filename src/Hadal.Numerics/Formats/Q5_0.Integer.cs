@@ -52,6 +52,9 @@ public readonly unsafe partial struct Q5_0 : IIntegerFormat<Q5_0>
     static IntegerPanel IIntegerFormat<Q5_0>.Panel => new(32, 0, Zero, HasMinimum: false, MaxCode: 31);
 
     /// <inheritdoc/>
+    static CodeLayout IIntegerFormat<Q5_0>.Layout => CodeLayout.OfNibbles(Codes, HighBits);
+
+    /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
     {
     }

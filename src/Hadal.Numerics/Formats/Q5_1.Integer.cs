@@ -53,6 +53,9 @@ public readonly unsafe partial struct Q5_1 : IIntegerFormat<Q5_1>
     static IntegerPanel IIntegerFormat<Q5_1>.Panel => new(32, 0, 0, HasMinimum: true, MaxCode: 31);
 
     /// <inheritdoc/>
+    static CodeLayout IIntegerFormat<Q5_1>.Layout => CodeLayout.OfNibbles(Codes, HighBits);
+
+    /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
     {
     }

@@ -141,6 +141,23 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
     static IntegerPanel IIntegerFormat<Q6_K>.Panel => new(256, 16, Zero, HasMinimum: false, MaxCode: 63);
 
     /// <inheritdoc/>
+    static CodeLayout IIntegerFormat<Q6_K>.Layout => new(
+        128, [0, 16, 32, 48, HighBits, HighBits + 16, 64, 80, 96, 112, HighBits + 32, HighBits + 48], 4, static step => new((step / 8 % 2 * 8) + (step % 8), step / 16 * 4))
+    {
+        UpperBits = 2,
+        Upper = static step => new(16 + (step % 8), step / 8 * 2),
+        ScalesAt = Scales,
+    };
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales, Vector256<uint>* minima)
+    {
+        for (var i = 0; i < 4; i++)
+            scales[i] = bytes[i];
+    }
+
+    /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
     {
         var rows = stackalloc byte[ScaleColumns.Rows * ScaleColumns.RowBytes];

@@ -32,7 +32,7 @@ internal static unsafe class InterleavedKernels
         {
             try
             {
-                var kernel = InterleavedTile.Assemble(new InterleavedPanel(TFormat.Panel), tokens, fromMemory);
+                var kernel = InterleavedTile.Assemble(InterleavedPanel.Of<TFormat>(), tokens, fromMemory);
                 return PassesSelfTest(tokens, kernel) ? kernel : 0;
             }
             catch (Win32Exception)
@@ -46,7 +46,7 @@ internal static unsafe class InterleavedKernels
         {
             const int Seed = 8, Rows = 15, Panels = 2, Blocks = 6;
             var random = new Random(Seed);
-            var panel = new InterleavedPanel(TFormat.Panel);
+            var panel = InterleavedPanel.Of<TFormat>();
             var cols = Blocks * TFormat.BlockLength;
             var rowBytes = Blocks * TFormat.BlockBytes;
             var stride = IntegerActivations.RowBytes(cols, TFormat.BlockLength);
@@ -60,8 +60,8 @@ internal static unsafe class InterleavedKernels
             {
                 SelfTestData.FillBlocks<TFormat>(random, weights);
                 SelfTestData.FillTokens<TFormat>(random, x, cols);
-                panel.Pack<TFormat>(w, rowBytes, InterleavedPanel.Rows, Blocks, p);
-                panel.Pack<TFormat>(w + (InterleavedPanel.Rows * rowBytes), rowBytes, Rows - InterleavedPanel.Rows, Blocks, p + (Blocks * panel.Bytes));
+                InterleavedPanel.Pack<TFormat>(w, rowBytes, InterleavedPanel.Rows, Blocks, p);
+                InterleavedPanel.Pack<TFormat>(w + (InterleavedPanel.Rows * rowBytes), rowBytes, Rows - InterleavedPanel.Rows, Blocks, p + (Blocks * panel.Bytes));
                 var arguments = InterleavedTiles.Arguments<TFormat>(Panels, cols, stride, Panels * InterleavedPanel.Rows);
                 ((delegate* unmanaged<byte*, byte*, float*, InterleavedArguments*, void>)kernel)(p, px, py, &arguments);
                 for (var t = 0; t < tokens; t++)

@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
+using Hadal.Numerics.Formats;
 using Hadal.Numerics.Kernels.Integer;
 using Iced.Intel;
 using static Hadal.Numerics.MachineCode.KernelFrame;
@@ -39,7 +40,7 @@ internal struct InterleavedArguments
 /// <remarks>
 /// Registers: rdi codes; rsi what lies before them; rax, rbx, rbp where a token's codes, sums and scales are, from the tokens in r8 to r13; r14 chains of the
 /// block; rcx rounds left; rdx free. ymm0-5 sums over the block, then chains; ymm6-11 sums over some steps in 16 bits, or of minima; ymm12 codes; ymm13 broadcast activations; ymm14
-/// integer scales, ymm15 the mask of a nibble (signed codes: ymm11 their magnitude).
+/// integer scales, ymm15 the mask of lower bits (signed codes: ymm11 their magnitude).
 /// </remarks>
 internal sealed class InterleavedTile
 {
@@ -51,7 +52,7 @@ internal sealed class InterleavedTile
     private const int Codes = 12;
     private const int Broadcast = 13;
     private const int Scale = 14;
-    private const int Nibble = 15;
+    private const int Mask = 15;
     private const int Magnitude = 11;
     private const int Vector = InterleavedPanel.Vector;
 
@@ -87,6 +88,8 @@ internal sealed class InterleavedTile
 
     private int Plane => tokens * Vector;
 
+    private int LowerMask => (1 << panel.Layout.Bits) - 1;
+
     private bool IsSuper => panel.Scales > 0;
 
     /// <summary>Assembles a kernel and makes it callable.</summary>
@@ -118,8 +121,7 @@ internal sealed class InterleavedTile
             c.add(rsi, rdx);
         }
 
-        if (!panel.IsSigned)
-            c.vmovdqu(Ymm(Nibble), constants.Vector(static _ => 0x0F));
+        c.vmovdqu(Ymm(Mask), constants.Vector(_ => LowerMask));
         if (!IsSuper)
             c.vmovdqu(Ymm(Scale), constants.Words(static _ => 1));
 
@@ -195,7 +197,6 @@ internal sealed class InterleavedTile
             c.prefetcht0(__byte_ptr[rdi + PrefetchBytes + line]);
     }
 
-    // Two integer scales make a round.
     private void SuperBlock()
     {
         var round = c.CreateLabel();
@@ -203,24 +204,25 @@ internal sealed class InterleavedTile
         c.lea(rsi, __[rdi + panel.ScalePairs]);
         Prefetch(panel.Codes);
         c.add(rdi, panel.Codes);
-        c.mov(ecx, panel.Scales / 2);
+        c.mov(ecx, panel.Rounds);
         c.Label(ref round);
-        var bytes = panel.CodeBytes(2 * panel.SumLength);
+        var bytes = panel.RoundVectors * Vector;
         Prefetch(bytes);
-        for (var half = 0; half < 2; half++)
+        var scales = panel.Layout.RoundCodes / panel.SumLength;
+        for (var i = 0; i < scales; i++)
         {
-            var first = half;
-            Steps(half * panel.SumLength / 4, panel.SumLength / 4, () =>
+            var scale = i;
+            Steps(i * panel.SumLength / 4, panel.SumLength / 4, () =>
             {
                 // One of the two scales of each row, twice.
-                c.vpmovsxbw(Ymm(Scale), __xmmword_ptr[rsi]);
-                c.vpshufb(Ymm(Scale), Ymm(Scale), constants.Vector(i => (i % 16 / 4 * 4) + (2 * first) + (i % 2)));
+                c.vpmovsxbw(Ymm(Scale), __xmmword_ptr[rsi + (scale / 2 * InterleavedPanel.PairBytes)]);
+                c.vpshufb(Ymm(Scale), Ymm(Scale), constants.Vector(j => (j % 16 / 4 * 4) + (2 * (scale % 2)) + (j % 2)));
             });
         }
 
-        c.add(rsi, InterleavedPanel.PairBytes);
+        c.add(rsi, scales / 2 * InterleavedPanel.PairBytes);
         c.add(rdi, bytes);
-        c.add(rax, 2 * panel.SumLength);
+        c.add(rax, panel.Layout.RoundCodes);
         c.dec(ecx);
         c.jnz(round);
 
@@ -264,7 +266,7 @@ internal sealed class InterleavedTile
         Prefetch(panel.Bytes);
         c.add(rdi, panel.Codes);
         Steps(0, panel.BlockLength / 4, static () => { });
-        c.add(rdi, panel.CodeBytes(panel.BlockLength));
+        c.add(rdi, panel.RoundVectors * Vector);
         c.add(rax, panel.BlockLength);
         AddToChains(__xmmword_ptr[rsi]);
         if (panel.HasMinimum)
@@ -295,7 +297,7 @@ internal sealed class InterleavedTile
         {
             for (var step = part; step < part + panel.PartSteps; step++)
             {
-                UnsignedCodes(step);
+                LoadCodes(step);
                 var isFirst = step == part;
                 ForEach(t =>
                 {
@@ -319,7 +321,7 @@ internal sealed class InterleavedTile
     // The sign of a code goes to the activation, the magnitude stays.
     private void SignedStep(int step)
     {
-        c.vmovdqu(Ymm(Codes), __ymmword_ptr[rdi + (step * Vector)]);
+        LoadCodes(step);
         c.vpabsb(Ymm(Magnitude), Ymm(Codes));
         ForEach(t =>
         {
@@ -332,33 +334,48 @@ internal sealed class InterleavedTile
     }
 
     // ymm12 = four codes of each row.
-    private void UnsignedCodes(int step)
+    private void LoadCodes(int step)
     {
-        var perUnit = panel.UnitCodes / 4;
-        var (unit, inUnit) = (step / perUnit, step % perUnit);
-        var at = unit * panel.CodeBytes(panel.UnitCodes);
-        var nibbles = __ymmword_ptr[rdi + at + (inUnit / 2 * Vector)];
-        if (inUnit % 2 == 0)
+        var layout = panel.Layout;
+        Bits(Codes, layout.Lower(step), 0, layout.Bits);
+        if (layout.UpperBits > 0)
         {
-            c.vpand(Ymm(Codes), Ymm(Nibble), nibbles);
-        }
-        else
-        {
-            c.vmovdqu(Ymm(Codes), nibbles);
-            c.vpsrlw(Ymm(Codes), Ymm(Codes), 4);
-            c.vpand(Ymm(Codes), Ymm(Codes), Ymm(Nibble));
+            Bits(Broadcast, layout.Upper(step), layout.Bits, layout.UpperBits);
+            c.vpor(Ymm(Codes), Ymm(Codes), Ymm(Broadcast));
         }
 
-        if (panel.UpperBits == 0)
+        if (layout.Table.Length == 0)
             return;
-        c.vmovdqu(Ymm(Broadcast), __ymmword_ptr[rdi + at + (perUnit / 2 * Vector)]);
-        var shift = 4 - (inUnit * panel.UpperBits);
-        if (shift > 0)
-            c.vpsllw(Ymm(Broadcast), Ymm(Broadcast), (byte)shift);
-        else if (shift < 0)
-            c.vpsrlw(Ymm(Broadcast), Ymm(Broadcast), (byte)-shift);
-        c.vpand(Ymm(Broadcast), Ymm(Broadcast), constants.Vector(panel.UpperBits == 1 ? static _ => 0x10 : static _ => 0x30));
-        c.vpor(Ymm(Codes), Ymm(Codes), Ymm(Broadcast));
+        c.vmovdqu(Ymm(Broadcast), constants.Vector(i => layout.Table[i % layout.Table.Length]));
+        c.vpshufb(Ymm(Codes), Ymm(Broadcast), Ymm(Codes));
+    }
+
+    // Some bits of every byte of a vector, moved to bit position to. Shifts are of 16-bit lanes: what comes in from the neighbour is masked.
+    private void Bits(int target, CodePlace from, int to, int count)
+    {
+        var vector = __ymmword_ptr[rdi + (from.Vector * Vector)];
+        if (count == 8)
+        {
+            c.vmovdqu(Ymm(target), vector);
+            return;
+        }
+
+        var mask = ((1 << count) - 1) << to;
+        if (from.Shift == to && mask == LowerMask)
+        {
+            c.vpand(Ymm(target), Ymm(Mask), vector);
+            return;
+        }
+
+        c.vmovdqu(Ymm(target), vector);
+        if (from.Shift < to)
+            c.vpsllw(Ymm(target), Ymm(target), (byte)(to - from.Shift));
+        else if (from.Shift > to)
+            c.vpsrlw(Ymm(target), Ymm(target), (byte)(from.Shift - to));
+        if (mask == LowerMask)
+            c.vpand(Ymm(target), Ymm(target), Ymm(Mask));
+        else
+            c.vpand(Ymm(target), Ymm(target), constants.Vector(_ => mask));
     }
 
     private AssemblerMemoryOperand Activations(int token, int step) => __dword_ptr[TokenRegisters[token] + rax + (step * 4)];

@@ -144,10 +144,10 @@ public static unsafe class IntegerMatMul
         var block = WeightFormats.BlockLength(weight.Format);
         var rowBytes = IntegerActivations.RowBytes(weight.Cols, block);
         var quantizedBytes = (long)tokens * rowBytes;
-        var panel = new PanelAction();
-        if (!WeightFormats.TryDispatchInteger(weight.Format, ref panel))
+        var scratch = new ScratchAction { Weight = weight, Tokens = tokens };
+        if (!WeightFormats.TryDispatchInteger(weight.Format, ref scratch))
             throw new ArgumentException($"{weight.Format} has no integer products");
-        var quantized = threads.Scratch(worker, quantizedBytes + IntegerRows.ScratchBytes(panel.Panel, tokens));
+        var quantized = threads.Scratch(worker, quantizedBytes + scratch.Bytes);
         for (var t = 0; t < tokens; t++)
             IntegerActivations.QuantizeRow(new ReadOnlySpan<float>(x + ((long)t * xStride), weight.Cols), block, new Span<byte>(quantized + ((long)t * rowBytes), rowBytes));
         var action = new RowsAction { Weight = weight, X = quantized, XStride = rowBytes, Y = y, YStride = yStride, Tokens = tokens, End = weight.Rows, Scratch = quantized + quantizedBytes };
@@ -236,6 +236,16 @@ public static unsafe class IntegerMatMul
         }
     }
 
+    private struct ScratchAction : IIntegerAction
+    {
+        public WeightMatrix Weight;
+        public int Tokens;
+        public long Bytes;
+
+        public void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat> => Bytes = IntegerRows.ScratchBytes<TFormat>(Weight, Tokens);
+    }
+
     private struct RowsAction : IIntegerAction
     {
         public WeightMatrix Weight;
@@ -314,12 +324,11 @@ public static unsafe class IntegerMatMul
                     continue;
                 }
 
-                var panel = new PanelAction();
-                WeightFormats.TryDispatchInteger(product.Weight.Format, ref panel);
-                var scratch = IntegerRows.ScratchBytes(panel.Panel, product.Tokens);
+                var scratch = new ScratchAction { Weight = product.Weight, Tokens = product.Tokens };
+                WeightFormats.TryDispatchInteger(product.Weight.Format, ref scratch);
                 var rows = new RowsAction
                 {
-                    Scratch = scratch > 0 ? job.Threads.Scratch(worker, scratch) : null,
+                    Scratch = scratch.Bytes > 0 ? job.Threads.Scratch(worker, scratch.Bytes) : null,
                     Weight = product.Weight, X = plan.Tokens, XStride = job.RowBytes, Y = job.Y + product.Output, YStride = product.Weight.Rows, Tokens = product.Tokens, Start = firstRow, End = lastRow,
                 };
                 WeightFormats.TryDispatchInteger(product.Weight.Format, ref rows);

@@ -4,13 +4,16 @@ using Hadal.Numerics.MachineCode;
 namespace Hadal.Numerics.Kernels.Integer;
 
 /// <summary>
-/// A few tokens at once: weight rows are streamed from memory once and multiplied with up to four tokens on the way. Where no kernels can be assembled, more of
-/// them go to <see cref="PortableTiles"/>.
+/// Products that are not tiles of unpacked rows: weight rows are streamed from memory once and multiplied with up to four tokens on the way. Where no kernels for that
+/// can be assembled, eight rows at a time are interleaved on the way (<see cref="InterleavedTiles"/>), or many tokens go to <see cref="PortableTiles"/>.
 /// </summary>
 internal static unsafe class IntegerRows
 {
     // More than four tokens pass the rows several times, a piece at a time that stays in the cache.
     private const int PieceRows = 32;
+
+    // From so many tokens on, interleaving rows is faster than multiplying them as they lie; docs/PERFORMANCE.md.
+    private const int InterleavedThreshold = 2;
 
     // From so many tokens on, unpacking rows once is faster than unpacking them for each token; that pays soonest for blocks of 32, which need most of it, and
     // latest for codes of 8 bits.
@@ -19,8 +22,15 @@ internal static unsafe class IntegerRows
     private const int SignedTileThreshold = 6;
 
     /// <summary>Bytes of scratch memory that <see cref="Multiply"/> needs.</summary>
-    public static long ScratchBytes(IntegerPanel panel, int tokens) =>
-        TileKernels.Enabled || tokens < (panel.IsSigned ? SignedTileThreshold : panel.Scales > 0 ? SuperTileThreshold : SmallTileThreshold) ? 0 : PortableTiles.ScratchBytes(panel, tokens);
+    public static long ScratchBytes<TFormat>(WeightMatrix weight, int tokens)
+        where TFormat : struct, IIntegerFormat<TFormat>
+    {
+        if (TileKernels.Enabled || weight.Interleaved != null)
+            return 0;
+        if (Interleaves<TFormat>(tokens))
+            return InterleavedTiles.ScratchBytes<TFormat>(weight.Cols);
+        return tokens < TileThreshold<TFormat>() ? 0 : PortableTiles.ScratchBytes(TFormat.Panel, tokens);
+    }
 
     /// <summary>y[t, m] for rows [start, end).</summary>
     /// <param name="weight">W [M, K].</param>
@@ -35,22 +45,27 @@ internal static unsafe class IntegerRows
     public static void Multiply<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens, byte* scratch)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
-        if (weight.Interleaved != null)
-        {
-            InterleavedTiles.Multiply<TFormat>(weight, start, end, x, xStride, y, yStride, tokens);
-            return;
-        }
-
         var blocks = weight.Cols / TFormat.BlockLength;
-        if (RowKernels.Find<TFormat>(Math.Min(tokens, RowAssembly.MaxTokens), blocks) == null)
-        {
-            if (ScratchBytes(TFormat.Panel, tokens) > 0)
-                PortableTiles.Multiply<TFormat>(weight, start, end, x, xStride, y, yStride, tokens, scratch);
-            else
-                Portable<TFormat>(weight, start, end, x, xStride, y, yStride, tokens);
-            return;
-        }
+        if (weight.Interleaved != null || Interleaves<TFormat>(tokens))
+            InterleavedTiles.Multiply<TFormat>(weight, start, end, x, xStride, y, yStride, tokens, scratch);
+        else if (RowKernels.Find<TFormat>(Math.Min(tokens, RowAssembly.MaxTokens), blocks) != null)
+            Assembled<TFormat>(weight, start, end, x, xStride, y, yStride, tokens);
+        else if (!TileKernels.Enabled && tokens >= TileThreshold<TFormat>())
+            PortableTiles.Multiply<TFormat>(weight, start, end, x, xStride, y, yStride, tokens, scratch);
+        else
+            Portable<TFormat>(weight, start, end, x, xStride, y, yStride, tokens);
+    }
 
+    private static int TileThreshold<TFormat>()
+        where TFormat : struct, IIntegerFormat<TFormat> => TFormat.Panel.IsSigned ? SignedTileThreshold : TFormat.Panel.Scales > 0 ? SuperTileThreshold : SmallTileThreshold;
+
+    private static bool Interleaves<TFormat>(int tokens)
+        where TFormat : struct, IIntegerFormat<TFormat> => InterleavedKernels.Enabled && tokens >= InterleavedThreshold && InterleavedTiles.AreAvailable<TFormat>(tokens);
+
+    private static void Assembled<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens)
+        where TFormat : struct, IIntegerFormat<TFormat>
+    {
+        var blocks = weight.Cols / TFormat.BlockLength;
         var piece = tokens <= RowAssembly.MaxTokens ? end - start : PieceRows;
         for (var m = start; m < end; m += piece)
         {

@@ -4,14 +4,23 @@ using Hadal.Numerics.MachineCode;
 namespace Hadal.Numerics.Kernels.Integer;
 
 /// <summary>
-/// Products with weight rows that lie eight side by side (<see cref="InterleavedPanel"/>), by the kernels assembled for AVX2. Every output has the bits of
-/// <see cref="IntegerDot"/>.
+/// Products with weight rows that lie eight side by side (<see cref="InterleavedPanel"/>), by the kernels assembled for AVX2: all of a matrix that was interleaved at
+/// load, or eight rows at a time that are interleaved on the way. Every output has the bits of <see cref="IntegerDot"/>.
 /// </summary>
 internal static unsafe class InterleavedTiles
 {
     private const int MaxTokens = InterleavedTile.MaxTokens;
 
-    /// <summary>y[t, m] for rows [start, end) of a matrix that has been interleaved.</summary>
+    /// <summary>Whether there are kernels for so many tokens and rows that are in a cache.</summary>
+    public static bool AreAvailable<TFormat>(int tokens)
+        where TFormat : struct, IIntegerFormat<TFormat> =>
+        (tokens < MaxTokens || InterleavedKernels.Find<TFormat>(MaxTokens, false) != null) && (tokens % MaxTokens == 0 || InterleavedKernels.Find<TFormat>(tokens % MaxTokens, false) != null);
+
+    /// <summary>Bytes of scratch memory that <see cref="Multiply"/> needs for rows of <paramref name="cols"/> values.</summary>
+    public static long ScratchBytes<TFormat>(int cols)
+        where TFormat : struct, IIntegerFormat<TFormat> => (long)cols / TFormat.BlockLength * InterleavedPanel.Of<TFormat>().Bytes;
+
+    /// <summary>y[t, m] for rows [start, end).</summary>
     /// <param name="weight">W [M, K].</param>
     /// <param name="start">First row, a multiple of eight.</param>
     /// <param name="end">One past the last row.</param>
@@ -20,22 +29,22 @@ internal static unsafe class InterleavedTiles
     /// <param name="y">[T, M].</param>
     /// <param name="yStride">Values from one token's results to the next.</param>
     /// <param name="tokens">T.</param>
-    public static void Multiply<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens)
+    /// <param name="scratch">At least <see cref="ScratchBytes"/>, where the matrix has not been interleaved.</param>
+    public static void Multiply<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens, byte* scratch)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
-        var full = (end - start) / InterleavedPanel.Rows * InterleavedPanel.Rows;
-        if (full > 0)
-            Panels<TFormat>(weight, start, full / InterleavedPanel.Rows, x, xStride, y + start, yStride, tokens);
-        var rest = end - start - full;
-        if (rest == 0)
-            return;
-        var results = stackalloc float[MaxTokens * InterleavedPanel.Rows];
-        for (var t = 0; t < tokens; t += MaxTokens)
+        if (weight.Interleaved != null)
         {
-            var count = Math.Min(MaxTokens, tokens - t);
-            Panels<TFormat>(weight, start + full, 1, x + (t * xStride), xStride, results, InterleavedPanel.Rows, count);
-            for (var i = 0; i < count; i++)
-                new Span<float>(results + (i * InterleavedPanel.Rows), rest).CopyTo(new Span<float>(y + ((t + i) * yStride) + start + full, rest));
+            var panels = weight.Interleaved + (start / InterleavedPanel.Rows * weight.InterleavedBytes);
+            Panels<TFormat>(panels, end - start, weight.InterleavedBytes, weight.Cols, x, xStride, y + start, yStride, tokens, fromMemory: true);
+            return;
+        }
+
+        for (var m = start; m < end; m += InterleavedPanel.Rows)
+        {
+            var rows = Math.Min(InterleavedPanel.Rows, end - m);
+            InterleavedPanel.Pack<TFormat>(weight.Data + (m * weight.RowBytes), weight.RowBytes, rows, weight.Cols / TFormat.BlockLength, scratch);
+            Panels<TFormat>(scratch, rows, 0, weight.Cols, x, xStride, y + m, yStride, tokens, fromMemory: false);
         }
     }
 
@@ -59,13 +68,27 @@ internal static unsafe class InterleavedTiles
         };
     }
 
-    // The first tile of tokens brings the panels into the cache.
-    private static void Panels<TFormat>(WeightMatrix weight, int firstRow, int panels, byte* x, long xStride, float* y, long yStride, int tokens)
+    // Whole panels at once; the rows of one that is not full go by way of the stack.
+    private static void Panels<TFormat>(byte* panels, int rows, long panelBytes, int cols, byte* x, long xStride, float* y, long yStride, int tokens, bool fromMemory)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
-        var arguments = Arguments<TFormat>(panels, weight.Cols, xStride, yStride);
-        var rows = weight.Interleaved + (firstRow / InterleavedPanel.Rows * weight.InterleavedBytes);
+        var full = rows / InterleavedPanel.Rows;
+        var rest = rows % InterleavedPanel.Rows;
+        var all = Arguments<TFormat>(full, cols, xStride, yStride);
+        var last = Arguments<TFormat>(1, cols, xStride, InterleavedPanel.Rows);
+        var results = stackalloc float[MaxTokens * InterleavedPanel.Rows];
         for (var t = 0; t < tokens; t += MaxTokens)
-            InterleavedKernels.Find<TFormat>(Math.Min(MaxTokens, tokens - t), fromMemory: t == 0)(rows, x + (t * xStride), y + (t * yStride), &arguments);
+        {
+            // The first tile of tokens brings the panels into the cache.
+            var count = Math.Min(MaxTokens, tokens - t);
+            var kernel = InterleavedKernels.Find<TFormat>(count, fromMemory && t == 0);
+            if (full > 0)
+                kernel(panels, x + (t * xStride), y + (t * yStride), &all);
+            if (rest == 0)
+                continue;
+            kernel(panels + (full * panelBytes), x + (t * xStride), results, &last);
+            for (var i = 0; i < count; i++)
+                new Span<float>(results + (i * InterleavedPanel.Rows), rest).CopyTo(new Span<float>(y + ((t + i) * yStride) + (full * InterleavedPanel.Rows), rest));
+        }
     }
 }

@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
-using System.Runtime.Intrinsics.X86;
 using Hadal.Numerics.Formats;
 
 namespace Hadal.Numerics.Kernels.Integer;
@@ -83,6 +82,8 @@ internal static unsafe class PortableTiles
         var scales = stackalloc short[MaxScales];
         var minima = stackalloc short[MaxScales];
         var twice = stackalloc int[HalfRows * MaxScales];
+        var codeRows = stackalloc byte*[HalfRows];
+        var scaleRows = stackalloc byte*[HalfRows];
         for (var b = 0; b < blocks; b++, panel += layout.Bytes, weights += TFormat.BlockBytes)
         {
             for (var half = 0; half < rows; half += HalfRows)
@@ -102,10 +103,16 @@ internal static unsafe class PortableTiles
                         ((float*)(panel + layout.SuperMinimumAt))[r] = IntegerDot.HalfToSingle(TFormat.MinimumBits(block));
                 }
 
-                for (var k = 0; k < TFormat.BlockLength; k += 32)
-                    Transpose(codes + k, TFormat.BlockLength, panel + (k / 4 * ColumnBytes) + (half * 4));
-                for (var s = 0; s < layout.Scales; s += 8)
-                    Transpose((byte*)(twice + s), layout.Scales * sizeof(int), panel + layout.ScalesAt + (s * ColumnBytes) + (half * 4));
+                for (var r = 0; r < HalfRows; r++)
+                {
+                    codeRows[r] = codes + (r * TFormat.BlockLength);
+                    scaleRows[r] = (byte*)(twice + (r * layout.Scales));
+                }
+
+                for (var k = 0; k < TFormat.BlockLength; k += 16)
+                    RowColumns.Transpose(codeRows, k, panel + (k / 4 * ColumnBytes) + (half * 4), ColumnBytes);
+                for (var s = 0; s < layout.Scales; s += 4)
+                    RowColumns.Transpose(scaleRows, s * sizeof(int), panel + layout.ScalesAt + (s * ColumnBytes) + (half * 4), ColumnBytes);
             }
         }
     }
@@ -118,53 +125,6 @@ internal static unsafe class PortableTiles
         var (lower, upper) = Vector128.Widen(packed);
         var wide = Vector256.Create(lower, upper).AsInt32();
         return wide | (wide << 16);
-    }
-
-    // Eight rows of eight times 32 bits to eight columns.
-    private static void Transpose(byte* rows, int stride, byte* columns)
-    {
-        if (!Avx2.IsSupported)
-        {
-            for (var k = 0; k < 8; k++)
-            {
-                for (var r = 0; r < HalfRows; r++)
-                    *(int*)(columns + (k * ColumnBytes) + (r * 4)) = *(int*)(rows + (r * stride) + (k * 4));
-            }
-
-            return;
-        }
-
-        var (r0, r1, r2, r3) = (Load(rows), Load(rows + stride), Load(rows + (2 * stride)), Load(rows + (3 * stride)));
-        rows += 4 * stride;
-        var (r4, r5, r6, r7) = (Load(rows), Load(rows + stride), Load(rows + (2 * stride)), Load(rows + (3 * stride)));
-        Fours(r0, r1, r2, r3, out var a0, out var a1, out var a2, out var a3);
-        Fours(r4, r5, r6, r7, out var b0, out var b1, out var b2, out var b3);
-        Avx2.Permute2x128(a0, b0, 0x20).Store((int*)columns);
-        Avx2.Permute2x128(a1, b1, 0x20).Store((int*)(columns + ColumnBytes));
-        Avx2.Permute2x128(a2, b2, 0x20).Store((int*)(columns + (2 * ColumnBytes)));
-        Avx2.Permute2x128(a3, b3, 0x20).Store((int*)(columns + (3 * ColumnBytes)));
-        Avx2.Permute2x128(a0, b0, 0x31).Store((int*)(columns + (4 * ColumnBytes)));
-        Avx2.Permute2x128(a1, b1, 0x31).Store((int*)(columns + (5 * ColumnBytes)));
-        Avx2.Permute2x128(a2, b2, 0x31).Store((int*)(columns + (6 * ColumnBytes)));
-        Avx2.Permute2x128(a3, b3, 0x31).Store((int*)(columns + (7 * ColumnBytes)));
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<int> Load(byte* row) => Vector256.Load((int*)row);
-
-    // Column i of four rows in the lower, column i + 4 in the upper half of vector i.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Fours(
-        Vector256<int> r0, Vector256<int> r1, Vector256<int> r2, Vector256<int> r3, out Vector256<int> c0, out Vector256<int> c1, out Vector256<int> c2, out Vector256<int> c3)
-    {
-        var low01 = Avx2.UnpackLow(r0, r1).AsInt64();
-        var high01 = Avx2.UnpackHigh(r0, r1).AsInt64();
-        var low23 = Avx2.UnpackLow(r2, r3).AsInt64();
-        var high23 = Avx2.UnpackHigh(r2, r3).AsInt64();
-        c0 = Avx2.UnpackLow(low01, low23).AsInt32();
-        c1 = Avx2.UnpackHigh(low01, low23).AsInt32();
-        c2 = Avx2.UnpackLow(high01, high23).AsInt32();
-        c3 = Avx2.UnpackHigh(high01, high23).AsInt32();
     }
 
     // Adds the blocks of a panel times up to three tokens to the tokens' chains. Missing tokens are the first one again, and add to chains that nobody reads.

@@ -211,10 +211,10 @@ public sealed unsafe class IntegerProductTests
         {
             const int Rows = 5, RowBlocks = 3;
             using var memory = Blocks<TFormat>(new Random(4), Rows * RowBlocks);
-            var panel = new InterleavedPanel(TFormat.Panel);
+            var panel = InterleavedPanel.Of<TFormat>();
             var packed = new byte[RowBlocks * panel.Bytes];
             fixed (byte* p = packed)
-                panel.Pack<TFormat>(memory.Pointer, RowBlocks * TFormat.BlockBytes, Rows, RowBlocks, p);
+                InterleavedPanel.Pack<TFormat>(memory.Pointer, RowBlocks * TFormat.BlockBytes, Rows, RowBlocks, p);
             var codes = new sbyte[TFormat.BlockLength];
             short[] scales = new short[TFormat.BlockLength / 16], minima = new short[TFormat.BlockLength / 16];
             for (var i = 0; i < Rows * RowBlocks; i++)
@@ -246,14 +246,15 @@ public sealed unsafe class IntegerProductTests
 
         private static int Code(InterleavedPanel panel, ReadOnlySpan<byte> codes, int row, int k)
         {
-            var lane = (row * 4) + (k % 4);
-            if (panel.IsSigned)
-                return (sbyte)codes[(k / 4 * InterleavedPanel.Vector) + lane];
-            var unit = codes[(k / panel.UnitCodes * panel.CodeBytes(panel.UnitCodes))..];
-            k %= panel.UnitCodes;
-            var nibble = (unit[(k / 8 * InterleavedPanel.Vector) + lane] >> (k / 4 % 2 * 4)) & 0x0F;
-            var upper = panel.UpperBits == 0 ? 0 : (unit[(panel.UnitCodes / 8 * InterleavedPanel.Vector) + lane] >> (k / 4 * panel.UpperBits)) & ((1 << panel.UpperBits) - 1);
-            return nibble | (upper << 4);
+            var round = codes[(k / panel.Layout.RoundCodes * panel.RoundVectors * InterleavedPanel.Vector)..];
+            var step = k % panel.Layout.RoundCodes / 4;
+            var lower = Bits(round, panel.Layout.Lower(step), panel.Layout.Bits);
+            if (panel.Layout.Table.Length > 0)
+                return panel.Layout.Table[lower];
+            var upper = panel.Layout.UpperBits == 0 ? 0 : Bits(round, panel.Layout.Upper(step), panel.Layout.UpperBits);
+            return panel.IsSigned ? (sbyte)lower : lower | (upper << panel.Layout.Bits);
+
+            int Bits(ReadOnlySpan<byte> vectors, CodePlace place, int count) => (vectors[(place.Vector * InterleavedPanel.Vector) + (row * 4) + (k % 4)] >> place.Shift) & ((1 << count) - 1);
         }
     }
 

@@ -10,6 +10,7 @@ namespace Hadal.Checkpoints.Files;
 internal sealed unsafe partial class MappedFile : IDisposable
 {
     private const long PopulateBytes = 64L << 20;
+    private const int PopulateTasks = 2;
     private const int PopulateRead = 22;
     private const int DontNeed = 4;
 
@@ -82,10 +83,17 @@ internal sealed unsafe partial class MappedFile : IDisposable
     {
         if (!OperatingSystem.IsLinux())
             return;
-        for (long at = 0; at < Length; at += PopulateBytes)
+        var (start, length) = ((nint)pointer, Length);
+        var next = -PopulateBytes;
+        Task.WaitAll([.. Enumerable.Range(0, PopulateTasks).Select(_ => Task.Run(Some))]);
+
+        void Some()
         {
-            if (Advise((nint)(pointer + at), (nuint)Math.Min(PopulateBytes, Length - at), PopulateRead) != 0)
-                return;
+            for (var at = Interlocked.Add(ref next, PopulateBytes); at < length; at = Interlocked.Add(ref next, PopulateBytes))
+            {
+                if (Advise(start + (nint)at, (nuint)Math.Min(PopulateBytes, length - at), PopulateRead) != 0)
+                    return;
+            }
         }
     }
 

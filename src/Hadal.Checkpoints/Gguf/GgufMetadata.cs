@@ -87,8 +87,9 @@ public sealed class GgufMetadata
             return null;
         var texts = new string[entry.Count];
         var cursor = At(entry);
+        var what = What(key);
         for (var i = 0; i < texts.Length; i++)
-            texts[i] = cursor.String(What(key));
+            texts[i] = cursor.String(what);
         return texts;
     }
 

@@ -16,7 +16,7 @@ public readonly struct F8_E4M3 : IWeightFormat<F8_E4M3>, IWeightEncoder<F8_E4M3>
     /// <summary>The largest finite value.</summary>
     public const float MaxValue = 448;
 
-    /// <summary>What <see cref="Units"/> leaves out: its results times 2^120 are the values.</summary>
+    /// <summary>What <see cref="Units(System.Runtime.Intrinsics.Vector512{int})"/> leaves out: its results times 2^120 are the values.</summary>
     internal const int UnitExponent = 120;
 
     private const int NaNCode = 0x7F;
@@ -73,6 +73,11 @@ public readonly struct F8_E4M3 : IWeightFormat<F8_E4M3>, IWeightEncoder<F8_E4M3>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static Vector512<float> Units(Vector512<int> codes) =>
         ((codes >> (24 - FieldsShift)) & Vector512.Create(FieldsMask)).AsSingle();
+
+    /// <inheritdoc cref="Units(Vector512{int})"/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static Vector256<float> Units(Vector256<int> codes) =>
+        ((codes >> (24 - FieldsShift)) & Vector256.Create(FieldsMask)).AsSingle();
 
     /// <inheritdoc/>
     public static void DecodeReference(ReadOnlySpan<byte> blocks, Span<float> values)

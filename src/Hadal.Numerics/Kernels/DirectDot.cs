@@ -112,6 +112,8 @@ internal static unsafe class DirectDot
 
     private static float ScaledRow(byte* w, float* scales, float* x, int cols)
     {
+        if (!Vector512.IsHardwareAccelerated)
+            return NarrowScaledRow(w, scales, x, cols);
         Vector512<float> a = default, b = default, c = default, d = default;
         for (var k = 0; k < cols; k += DotProduct.Lanes, w += DotProduct.Lanes)
         {
@@ -124,14 +126,38 @@ internal static unsafe class DirectDot
             d = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes) * scale, Vector512.Load(x + k + 48), d);
         }
 
-        return (Sixteen(a) + Sixteen(c)) + (Sixteen(b) + Sixteen(d));
+        return (Sixteen(a.GetLower(), a.GetUpper()) + Sixteen(c.GetLower(), c.GetUpper())) + (Sixteen(b.GetLower(), b.GetUpper()) + Sixteen(d.GetLower(), d.GetUpper()));
+    }
+
+    // The same in halves. Left to the compiler, vectors of 512 bits become half as many instructions again.
+    private static float NarrowScaledRow(byte* w, float* scales, float* x, int cols)
+    {
+        Vector256<float> a0 = default, a1 = default, b0 = default, b1 = default, c0 = default, c1 = default, d0 = default, d1 = default;
+        for (var stop = w + cols; w < stop; scales++)
+        {
+            var scale = Vector256.Create(*scales * Unit);
+            for (var end = stop - w > WeightMatrix.ScaleBlock ? w + WeightMatrix.ScaleBlock : stop; w < end; w += DotProduct.Lanes, x += DotProduct.Lanes)
+            {
+                Prefetch(w, DotProduct.Lanes);
+                var (low, high) = (Vector256.Load((int*)w), Vector256.Load((int*)w + 8));
+                a0 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(low << 24) * scale, Vector256.Load(x), a0);
+                a1 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(high << 24) * scale, Vector256.Load(x + 8), a1);
+                b0 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(low << 16) * scale, Vector256.Load(x + 16), b0);
+                b1 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(high << 16) * scale, Vector256.Load(x + 24), b1);
+                c0 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(low << 8) * scale, Vector256.Load(x + 32), c0);
+                c1 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(high << 8) * scale, Vector256.Load(x + 40), c1);
+                d0 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(low) * scale, Vector256.Load(x + 48), d0);
+                d1 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(high) * scale, Vector256.Load(x + 56), d1);
+            }
+        }
+
+        return (Sixteen(a0, a1) + Sixteen(c0, c1)) + (Sixteen(b0, b1) + Sixteen(d0, d1));
     }
 
     // Elements 16 apart first, then 8, then 4.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Sixteen(Vector512<float> v)
+    private static float Sixteen(Vector256<float> lower, Vector256<float> upper)
     {
-        var (lower, upper) = (v.GetLower(), v.GetUpper());
         var s = (lower.GetLower() + lower.GetUpper()) + (upper.GetLower() + upper.GetUpper());
         return (s[0] + s[2]) + (s[1] + s[3]);
     }

@@ -25,7 +25,8 @@ public interface IKernelJob
 /// </remarks>
 public sealed unsafe class KernelThreads : IDisposable
 {
-    private const int SpinRounds = 20_000;
+    // A core that a spinning worker holds is one that the system cannot give to the caller it has taken off its own.
+    private const int SpinRounds = 4_000;
 
     // A chunk is what is left, divided by so many for each worker.
     private const int SharesEach = 4;

@@ -59,7 +59,7 @@ public static unsafe class WeightInterleaving
             where TFormat : struct, IIntegerFormat<TFormat>
         {
             Panel = InterleavedPanel.Of<TFormat>();
-            HasKernels = InterleavedKernels.Find<TFormat>(1, fromMemory: true) != null;
+            HasKernels = InterleavedKernels.Find<TFormat>(1, PanelSource.Memory) != null;
         }
     }
 

@@ -38,6 +38,10 @@ internal sealed record CodeLayout(int RoundCodes, int[] Pieces, int Bits, Func<i
     /// <param name="at">Where they lie in a block.</param>
     public static CodeLayout OfBytes(int at) => new(32, [at, at + 16], 8, static step => new(step, 0));
 
+    /// <summary>Codes that are bytes, four of each row after four of each row.</summary>
+    /// <param name="roundCodes">Codes of a round.</param>
+    public static CodeLayout OfSteps(int roundCodes) => new(roundCodes, [], 8, static step => new(step, 0));
+
     /// <summary>Thirty-two nibbles in 16 bytes, the first sixteen of them the lower ones.</summary>
     /// <param name="at">Where they lie in a block.</param>
     /// <param name="fifthBitsAt">Where their fifth bits lie, if they have them.</param>

@@ -96,9 +96,9 @@ public static unsafe partial class AttentionKernel
         {
             for (var t = 0; t < count; t++)
                 RunningSoftmax.Begin(state_TGS + ((long)t * stateStride), heads, shape.C);
-            var end = Math.Min((span + 1) * RunningSoftmax.SpanRows, segment.Length(t0, count));
+            var end = Math.Min(RunningSoftmax.SpanStart(span + 1), segment.Length(t0, count));
             var panel = scratch + ((long)RunningSoftmax.ChunkRows * heads);
-            for (var l = span * RunningSoftmax.SpanRows; l < end; l += RunningSoftmax.ChunkRows)
+            for (var l = RunningSoftmax.SpanStart(span); l < end; l += RunningSoftmax.ChunkRows)
             {
                 var rows = Math.Min(RunningSoftmax.ChunkRows, end - l);
                 var chunk = new CacheChunk(segment.Cache, l, rows, 0, width, panel);

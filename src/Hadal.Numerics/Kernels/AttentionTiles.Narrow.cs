@@ -123,12 +123,15 @@ internal static unsafe partial class AttentionTiles
             *scores = two.ToScalar();
     }
 
-    private static void NarrowValues(float* p, int pStride, int heads, float* rows, int rowStride, int count, int width, float* o, int oStride)
+    private static void NarrowValues(float* p, int pStride, int heads, float* rows, int rowStride, int count, int width, float* o, int oStride, ReadAhead ahead)
     {
+        var share = ahead.Share(width / 16 * ((heads + 5) / 6));
+        var fetched = 0L;
         for (var v = 0; v < width; v += 16)
         {
-            for (int g = 0, many; g < heads; g += many)
+            for (int g = 0, many; g < heads; g += many, fetched += share)
             {
+                ahead.Fetch(fetched, share);
                 var left = heads - g;
                 many = left is 6 or 7 or >= 10 ? 6 : left >= 4 ? 4 : 1;
                 float* weights = p + ((long)g * pStride), sums = o + ((long)g * oStride) + v;

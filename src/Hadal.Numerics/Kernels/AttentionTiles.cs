@@ -66,17 +66,20 @@ internal static unsafe partial class AttentionTiles
     /// <param name="width">V.</param>
     /// <param name="o">[G, V], heads <paramref name="oStride"/> apart.</param>
     /// <param name="oStride">Values from one head's sums to the next.</param>
-    public static void AddValues(float* p, int pStride, int heads, float* rows, int rowStride, int count, int width, float* o, int oStride)
+    /// <param name="ahead">What to bring into the cache meanwhile.</param>
+    public static void AddValues(float* p, int pStride, int heads, float* rows, int rowStride, int count, int width, float* o, int oStride, ReadAhead ahead)
     {
         if (IsNarrow)
         {
-            NarrowValues(p, pStride, heads, rows, rowStride, count, width, o, oStride);
+            NarrowValues(p, pStride, heads, rows, rowStride, count, width, o, oStride, ahead);
             return;
         }
 
         var v = 0;
+        var share = ahead.Share((width + 63) / 64);
         for (; v <= width - 64; v += 64)
         {
+            ahead.Fetch(v / 64 * share, share);
             var g = 0;
             for (; g <= heads - 4; g += 4)
                 Values4x64(p + ((long)g * pStride), pStride, rows + v, rowStride, count, o + ((long)g * oStride) + v, oStride);
@@ -84,6 +87,7 @@ internal static unsafe partial class AttentionTiles
                 Values1x64(p + ((long)g * pStride), rows + v, rowStride, count, o + ((long)g * oStride) + v);
         }
 
+        ahead.Fetch(v / 64 * share, share);
         for (; v < width; v += 16)
         {
             for (var g = 0; g < heads; g++)

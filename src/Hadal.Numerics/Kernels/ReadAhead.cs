@@ -12,6 +12,13 @@ internal readonly unsafe struct ReadAhead(byte* start, long bytes)
     /// <summary>Its length.</summary>
     public long Bytes => bytes;
 
+    /// <summary>Its first and its second half.</summary>
+    public (ReadAhead First, ReadAhead Second) Halves()
+    {
+        var half = Share(2);
+        return (new(start, Math.Min(half, bytes)), new(start + half, Math.Max(0, bytes - half)));
+    }
+
     /// <summary>Bytes of one of <paramref name="shares"/> equal shares, whole cache lines.</summary>
     public long Share(int shares) => (((bytes + shares - 1) / Math.Max(1, shares)) + Line - 1) / Line * Line;
 

@@ -7,18 +7,31 @@ namespace Hadal.Numerics.Kernels;
 /// those weights; a larger m rescales what is there (Milakov and Gimelshein, arXiv 1805.02867; FlashAttention, arXiv 2205.14135).
 /// </summary>
 /// <remarks>
-/// Chunks of 64 rows and spans of 2048 begin at fixed rows of the sequence, a span's chunks are added in their order and spans merged in theirs: so the
-/// bits do not depend on who computes which span, or on how many tokens come together.
+/// Chunks of 64 rows and spans begin at fixed rows of the sequence, a span's chunks are added in their order and spans merged in theirs: so the
+/// bits do not depend on who computes which span, or on how many tokens come together. The first spans are shorter, so that threads can share short sequences.
 /// A head's state is [o (V, up to whole vectors of 16) | m | z | padding].
 /// </remarks>
 internal static unsafe class RunningSoftmax
 {
     public const int ChunkRows = 64;
 
-    public const int SpanRows = 32 * ChunkRows;
+    private const int SpanRows = 32 * ChunkRows;
+
+    private static readonly int[] FirstSpans = [0, SpanRows / 8, SpanRows / 4, SpanRows / 2];
 
     /// <summary>Spans that <paramref name="length"/> rows touch.</summary>
-    public static int Spans(int length) => (int)(((long)length + SpanRows - 1) / SpanRows);
+    public static int Spans(int length)
+    {
+        if (length > SpanRows)
+            return FirstSpans.Length - 1 + (int)(((long)length + SpanRows - 1) / SpanRows);
+        var count = 0;
+        while (count < FirstSpans.Length && FirstSpans[count] < length)
+            count++;
+        return count;
+    }
+
+    /// <summary>The first row of a span.</summary>
+    public static int SpanStart(int span) => span < FirstSpans.Length ? FirstSpans[span] : (span - FirstSpans.Length + 1) * SpanRows;
 
     /// <summary>S: values of one head's state.</summary>
     public static int StateWidth(int valueWidth) => Padded(valueWidth) + 16;
@@ -45,7 +58,8 @@ internal static unsafe class RunningSoftmax
     public static void Add(
         float* q, int heads, float scale, in CacheChunk keys, in CacheChunk values, int valueWidth, int count, float* scores, float* states, ReadAhead ahead = default)
     {
-        AttentionTiles.Scores(q, heads, keys.Rows, keys.Width, count, scores, ChunkRows, ahead);
+        var (first, second) = ahead.Halves();
+        AttentionTiles.Scores(q, heads, keys.Rows, keys.Width, count, scores, ChunkRows, first);
         var stateWidth = StateWidth(valueWidth);
         for (var g = 0; g < heads; g++)
         {
@@ -68,7 +82,7 @@ internal static unsafe class RunningSoftmax
             sum += Softmax.Sum(weights);
         }
 
-        AttentionTiles.AddValues(scores, ChunkRows, heads, values.Rows, values.Width, count, Padded(valueWidth), states, stateWidth);
+        AttentionTiles.AddValues(scores, ChunkRows, heads, values.Rows, values.Width, count, Padded(valueWidth), states, stateWidth, second);
     }
 
     /// <summary>Adds states of later rows to states of earlier ones.</summary>

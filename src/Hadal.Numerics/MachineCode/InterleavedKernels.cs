@@ -10,30 +10,45 @@ namespace Hadal.Numerics.MachineCode;
 /// </summary>
 internal static unsafe class InterleavedKernels
 {
+    private const int Sources = 3;
+
     public static readonly bool Enabled =
         InterleavedTile.IsSupported && !VnniTile.IsSupported && Environment.GetEnvironmentVariable("HADAL_KERNEL") != "portable";
 
     /// <summary>The kernel, or null.</summary>
     /// <param name="tokens">1 to <see cref="InterleavedTile.MaxTokens"/>.</param>
-    /// <param name="fromMemory">Whether panels are streamed from memory rather than read from a cache.</param>
-    public static delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void> Find<TFormat>(int tokens, bool fromMemory)
+    /// <param name="source">Where its panels are.</param>
+    public static delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void> Find<TFormat>(int tokens, PanelSource source)
         where TFormat : struct, IIntegerFormat<TFormat> =>
-        Enabled ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void>)Cache<TFormat>.Find(tokens, fromMemory) : null;
+        Enabled ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void>)Cache<TFormat>.Kernels[(Sources * (tokens - 1)) + (int)source].Value : null;
+
+    /// <summary>What expands a panel for <see cref="PanelSource.Expanded"/>, or null; it passes over the third argument.</summary>
+    public static delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void> FindExpansion<TFormat>()
+        where TFormat : struct, IIntegerFormat<TFormat> =>
+        Enabled ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void>)Cache<TFormat>.Expansion.Value : null;
 
     private static class Cache<TFormat>
         where TFormat : struct, IIntegerFormat<TFormat>
     {
-        private static readonly Lazy<nint>[] Kernels =
-            [.. Enumerable.Range(0, 2 * InterleavedTile.MaxTokens).Select(static i => new Lazy<nint>(() => Make((i / 2) + 1, i % 2 == 1)))];
+        public static readonly Lazy<nint> Expansion = new(static () => Assembled(static () => InterleavedTile.AssembleExpansion(InterleavedPanel.Of<TFormat>())));
 
-        public static nint Find(int tokens, bool fromMemory) => Kernels[(2 * (tokens - 1)) + (fromMemory ? 1 : 0)].Value;
+        public static readonly Lazy<nint>[] Kernels =
+            [.. Enumerable.Range(0, Sources * InterleavedTile.MaxTokens).Select(static i => new Lazy<nint>(() => Make((i / Sources) + 1, (PanelSource)(i % Sources))))];
 
-        private static nint Make(int tokens, bool fromMemory)
+        private static nint Make(int tokens, PanelSource source)
+        {
+            var expansion = source == PanelSource.Expanded ? Expansion.Value : 0;
+            if (source == PanelSource.Expanded && expansion == 0)
+                return 0;
+            var kernel = Assembled(() => InterleavedTile.Assemble(InterleavedPanel.Of<TFormat>(), tokens, source));
+            return kernel != 0 && PassesSelfTest(tokens, kernel, expansion) ? kernel : 0;
+        }
+
+        private static nint Assembled(Func<nint> assemble)
         {
             try
             {
-                var kernel = InterleavedTile.Assemble(InterleavedPanel.Of<TFormat>(), tokens, fromMemory);
-                return PassesSelfTest(tokens, kernel) ? kernel : 0;
+                return assemble();
             }
             catch (Win32Exception)
             {
@@ -42,7 +57,7 @@ internal static unsafe class InterleavedKernels
         }
 
         // Fifteen rows, so that one of two panels is missing, of six blocks: chains take turns, and the last turn is not full.
-        private static bool PassesSelfTest(int tokens, nint kernel)
+        private static bool PassesSelfTest(int tokens, nint kernel, nint expansion)
         {
             const int Seed = 8, Rows = 15, Panels = 2, Blocks = 6;
             var random = new Random(Seed);
@@ -52,10 +67,11 @@ internal static unsafe class InterleavedKernels
             var stride = IntegerActivations.RowBytes(cols, TFormat.BlockLength);
             var weights = new byte[Rows * rowBytes];
             var packed = new byte[Panels * Blocks * panel.Bytes];
+            var expanded = new byte[expansion == 0 ? 1 : Panels * Blocks * panel.Expanded.Bytes];
             var x = new byte[tokens * stride];
             var y = new float[tokens * Panels * InterleavedPanel.Rows];
             var passes = true;
-            fixed (byte* w = weights, p = packed, px = x)
+            fixed (byte* w = weights, p = packed, e = expanded, px = x)
             fixed (float* py = y)
             {
                 SelfTestData.FillBlocks<TFormat>(random, weights);
@@ -63,7 +79,9 @@ internal static unsafe class InterleavedKernels
                 InterleavedPanel.Pack<TFormat>(w, rowBytes, InterleavedPanel.Rows, Blocks, p);
                 InterleavedPanel.Pack<TFormat>(w + (InterleavedPanel.Rows * rowBytes), rowBytes, Rows - InterleavedPanel.Rows, Blocks, p + (Blocks * panel.Bytes));
                 var arguments = InterleavedTiles.Arguments<TFormat>(Panels, cols, stride, Panels * InterleavedPanel.Rows);
-                ((delegate* unmanaged<byte*, byte*, float*, InterleavedArguments*, void>)kernel)(p, px, py, &arguments);
+                for (var i = 0; expansion != 0 && i < Panels; i++)
+                    ((delegate* unmanaged<byte*, byte*, float*, InterleavedArguments*, void>)expansion)(p + (i * Blocks * panel.Bytes), e + (i * Blocks * panel.Expanded.Bytes), null, &arguments);
+                ((delegate* unmanaged<byte*, byte*, float*, InterleavedArguments*, void>)kernel)(expansion == 0 ? p : e, px, py, &arguments);
                 for (var t = 0; t < tokens; t++)
                 {
                     for (var m = 0; m < Rows; m++)

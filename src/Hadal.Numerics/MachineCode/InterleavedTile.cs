@@ -32,6 +32,19 @@ internal struct InterleavedArguments
     public long Scales;
 }
 
+/// <summary>Where a kernel finds the panels it multiplies.</summary>
+internal enum PanelSource
+{
+    /// <summary>In memory, to be streamed.</summary>
+    Memory,
+
+    /// <summary>In a cache.</summary>
+    Cache,
+
+    /// <summary>In a cache, as <see cref="InterleavedPanel.Expanded"/>.</summary>
+    Expanded,
+}
+
 /// <summary>
 /// Assembles integer kernels for AVX2: eight weight rows that lie side by side (<see cref="InterleavedPanel"/>) times one to six tokens,
 /// <c>void tile(byte* panels, byte* x, float* y, InterleavedArguments* arguments)</c>, y[t, m] for all rows m of all panels. The order of everything is that of
@@ -73,13 +86,13 @@ internal sealed class InterleavedTile
     private readonly ConstantPool constants;
     private readonly InterleavedPanel panel;
     private readonly int tokens;
-    private readonly bool fromMemory;
+    private readonly PanelSource source;
 
-    private InterleavedTile(InterleavedPanel panel, int tokens, bool fromMemory)
+    private InterleavedTile(InterleavedPanel panel, int tokens, PanelSource source)
     {
-        this.panel = panel;
+        this.panel = source == PanelSource.Expanded ? panel.Expanded : panel;
         this.tokens = tokens;
-        this.fromMemory = fromMemory;
+        this.source = source;
         constants = new ConstantPool(c);
     }
 
@@ -95,11 +108,20 @@ internal sealed class InterleavedTile
     /// <summary>Assembles a kernel and makes it callable.</summary>
     /// <param name="panel">Layout of the format.</param>
     /// <param name="tokens">T, 1 to 6.</param>
-    /// <param name="fromMemory">Whether panels are streamed from memory rather than read from a cache.</param>
-    public static nint Assemble(InterleavedPanel panel, int tokens, bool fromMemory)
+    /// <param name="source">Where its panels are.</param>
+    public static nint Assemble(InterleavedPanel panel, int tokens, PanelSource source)
     {
-        var tile = new InterleavedTile(panel, tokens, fromMemory);
+        var tile = new InterleavedTile(panel, tokens, source);
         tile.Kernel();
+        return Publish(tile.c);
+    }
+
+    /// <summary>Assembles what expands the blocks of one panel, <c>void expand(byte* panel, byte* target, void* unused, InterleavedArguments* arguments)</c>.</summary>
+    /// <param name="panel">Layout of the format.</param>
+    public static nint AssembleExpansion(InterleavedPanel panel)
+    {
+        var tile = new InterleavedTile(panel, 0, PanelSource.Memory);
+        tile.Expansion();
         return Publish(tile.c);
     }
 
@@ -132,6 +154,42 @@ internal sealed class InterleavedTile
         c.dec(__qword_ptr[rsp + PanelsLeft]);
         c.jnz(next);
         c.mov(rsp, __qword_ptr[rsp + CallersStack]);
+        Leave(c);
+        constants.Emit();
+    }
+
+    private void Expansion()
+    {
+        const int Half = Vector / 2;
+        var block = c.CreateLabel();
+        var round = c.CreateLabel();
+        Enter(c);
+        c.vmovdqu(Ymm(Mask), constants.Vector(_ => LowerMask));
+        c.mov(rax, Argument(nameof(InterleavedArguments.Blocks)));
+        c.Label(ref block);
+        Prefetch(panel.Bytes);
+        for (var i = 0; i < panel.Codes; i += Half)
+        {
+            c.vmovdqu(xmm0, __xmmword_ptr[rdi + i]);
+            c.vmovdqu(__xmmword_ptr[rsi + i], xmm0);
+        }
+
+        c.add(rdi, panel.Codes);
+        c.add(rsi, panel.Codes);
+        c.mov(ecx, panel.Rounds);
+        c.Label(ref round);
+        for (var step = 0; step < panel.Layout.RoundCodes / 4; step++)
+        {
+            LoadCodes(step);
+            c.vmovdqu(__ymmword_ptr[rsi + (step * Vector)], Ymm(Codes));
+        }
+
+        c.add(rdi, panel.RoundVectors * Vector);
+        c.add(rsi, panel.Layout.RoundCodes / 4 * Vector);
+        c.dec(ecx);
+        c.jnz(round);
+        c.dec(rax);
+        c.jnz(block);
         Leave(c);
         constants.Emit();
     }
@@ -193,7 +251,7 @@ internal sealed class InterleavedTile
 
     private void Prefetch(int bytes)
     {
-        for (var line = 0; fromMemory && line < bytes; line += 64)
+        for (var line = 0; source == PanelSource.Memory && line < bytes; line += 64)
             c.prefetcht0(__byte_ptr[rdi + PrefetchBytes + line]);
     }
 

@@ -45,7 +45,7 @@ public sealed unsafe class AttentionTilesTests
         }
 
         fixed (float* pp = p, pr = rows, po = sums)
-            AttentionTiles.AddValues(pp, pStride, s.Heads, pr, rowStride, s.Count, width, po, oStride);
+            AttentionTiles.AddValues(pp, pStride, s.Heads, pr, rowStride, s.Count, width, po, oStride, new ReadAhead((byte*)pr, rows.Length * sizeof(float)));
         Bits.AssertEqual(expected, sums, "values");
     });
 

@@ -25,11 +25,9 @@ internal static unsafe class IntegerRows
     public static long ScratchBytes<TFormat>(WeightMatrix weight, int tokens)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
-        if (TileKernels.Enabled || weight.Interleaved != null)
-            return 0;
-        if (Interleaves<TFormat>(tokens))
-            return InterleavedTiles.ScratchBytes<TFormat>(weight.Cols);
-        return tokens < TileThreshold<TFormat>() ? 0 : PortableTiles.ScratchBytes(TFormat.Panel, tokens);
+        if (weight.Interleaved != null || Interleaves<TFormat>(tokens))
+            return InterleavedTiles.ScratchBytes<TFormat>(weight, tokens);
+        return TileKernels.Enabled || tokens < TileThreshold<TFormat>() ? 0 : PortableTiles.ScratchBytes(TFormat.Panel, tokens);
     }
 
     /// <summary>y[t, m] for rows [start, end).</summary>

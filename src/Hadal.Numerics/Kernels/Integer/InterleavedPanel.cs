@@ -26,9 +26,10 @@ internal sealed unsafe class InterleavedPanel
 
     private const int HalfBytes = 16;
 
-    private InterleavedPanel(IntegerPanel panel, CodeLayout layout)
+    private InterleavedPanel(IntegerPanel panel, CodeLayout layout, bool isExpanded = false)
     {
         Layout = layout;
+        Expanded = isExpanded ? this : new InterleavedPanel(panel, CodeLayout.OfSteps(panel.Scales == 0 ? panel.BlockLength : 2 * panel.SumLength), isExpanded: true);
         BlockLength = panel.BlockLength;
         Scales = panel.Scales;
         SumLength = panel.SumLength;
@@ -41,12 +42,18 @@ internal sealed unsafe class InterleavedPanel
         Minima = HalfBytes * (HasMinimum ? 2 : 1);
         ScalePairs = Minima + (HasMinimum ? Scales / 2 * PairBytes : 0);
         Codes = ScalePairs + (Scales / 2 * PairBytes);
-        RoundVectors = (layout.Pieces.Length * RowColumns.Columns / Rounds) + (layout.FifthBitsAt is null ? 0 : 1);
+        RoundVectors = isExpanded ? layout.RoundCodes / 4 : (layout.Pieces.Length * RowColumns.Columns / Rounds) + (layout.FifthBitsAt is null ? 0 : 1);
         Bytes = Codes + (Rounds * RoundVectors * Vector);
     }
 
     /// <summary>Where codes lie.</summary>
     public CodeLayout Layout { get; }
+
+    /// <summary>The same numbers with every code a byte of its own, for many tokens: codes are unpacked once for all of them.</summary>
+    public InterleavedPanel Expanded { get; }
+
+    /// <summary>Whether <see cref="Expanded"/> pays: where codes lie in two pieces that have to be brought together; docs/PERFORMANCE.md.</summary>
+    public bool Expands => Layout.UpperBits > 0;
 
     /// <summary>A.</summary>
     public int BlockLength { get; }

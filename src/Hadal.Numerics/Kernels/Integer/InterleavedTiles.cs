@@ -11,14 +11,25 @@ internal static unsafe class InterleavedTiles
 {
     private const int MaxTokens = InterleavedTile.MaxTokens;
 
+    // From so many tokens on, unpacking codes once is faster than for each tile of tokens; docs/PERFORMANCE.md.
+    private const int ExpandedThreshold = 2 * MaxTokens;
+
+    // Rows that are expanded at once stay in the second-level cache while all tokens pass them.
+    private const int ExpandedBytes = 64 << 10;
+
     /// <summary>Whether there are kernels for so many tokens and rows that are in a cache.</summary>
     public static bool AreAvailable<TFormat>(int tokens)
-        where TFormat : struct, IIntegerFormat<TFormat> =>
-        (tokens < MaxTokens || InterleavedKernels.Find<TFormat>(MaxTokens, false) != null) && (tokens % MaxTokens == 0 || InterleavedKernels.Find<TFormat>(tokens % MaxTokens, false) != null);
+        where TFormat : struct, IIntegerFormat<TFormat> => AreAvailable<TFormat>(tokens, PanelSource.Cache);
 
-    /// <summary>Bytes of scratch memory that <see cref="Multiply"/> needs for rows of <paramref name="cols"/> values.</summary>
-    public static long ScratchBytes<TFormat>(int cols)
-        where TFormat : struct, IIntegerFormat<TFormat> => (long)cols / TFormat.BlockLength * InterleavedPanel.Of<TFormat>().Bytes;
+    /// <summary>Bytes of scratch memory that <see cref="Multiply"/> needs.</summary>
+    /// <param name="weight">W [M, K].</param>
+    /// <param name="tokens">T.</param>
+    public static long ScratchBytes<TFormat>(WeightMatrix weight, int tokens)
+        where TFormat : struct, IIntegerFormat<TFormat>
+    {
+        var blocks = weight.Cols / TFormat.BlockLength;
+        return (weight.Interleaved == null ? PackedBytes<TFormat>(blocks) : 0) + (Expands<TFormat>(tokens) ? PanelsAtOnce<TFormat>(blocks) * (long)blocks * InterleavedPanel.Of<TFormat>().Expanded.Bytes : 0);
+    }
 
     /// <summary>y[t, m] for rows [start, end).</summary>
     /// <param name="weight">W [M, K].</param>
@@ -29,22 +40,26 @@ internal static unsafe class InterleavedTiles
     /// <param name="y">[T, M].</param>
     /// <param name="yStride">Values from one token's results to the next.</param>
     /// <param name="tokens">T.</param>
-    /// <param name="scratch">At least <see cref="ScratchBytes"/>, where the matrix has not been interleaved.</param>
+    /// <param name="scratch">At least <see cref="ScratchBytes"/>.</param>
     public static void Multiply<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens, byte* scratch)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
+        if (Expands<TFormat>(tokens))
+        {
+            Expanded<TFormat>(weight, start, end, x, xStride, y, yStride, tokens, scratch);
+            return;
+        }
+
         if (weight.Interleaved != null)
         {
-            var panels = weight.Interleaved + (start / InterleavedPanel.Rows * weight.InterleavedBytes);
-            Panels<TFormat>(panels, end - start, weight.InterleavedBytes, weight.Cols, x, xStride, y + start, yStride, tokens, fromMemory: true);
+            Panels<TFormat>(Interleaved(weight, start), end - start, weight.InterleavedBytes, weight.Cols, x, xStride, y + start, yStride, tokens, PanelSource.Memory);
             return;
         }
 
         for (var m = start; m < end; m += InterleavedPanel.Rows)
         {
-            var rows = Math.Min(InterleavedPanel.Rows, end - m);
-            InterleavedPanel.Pack<TFormat>(weight.Data + (m * weight.RowBytes), weight.RowBytes, rows, weight.Cols / TFormat.BlockLength, scratch);
-            Panels<TFormat>(scratch, rows, 0, weight.Cols, x, xStride, y + m, yStride, tokens, fromMemory: false);
+            Pack<TFormat>(weight, m, end, scratch);
+            Panels<TFormat>(scratch, Math.Min(InterleavedPanel.Rows, end - m), 0, weight.Cols, x, xStride, y + m, yStride, tokens, PanelSource.Cache);
         }
     }
 
@@ -68,8 +83,38 @@ internal static unsafe class InterleavedTiles
         };
     }
 
+    private static void Expanded<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens, byte* scratch)
+        where TFormat : struct, IIntegerFormat<TFormat>
+    {
+        var blocks = weight.Cols / TFormat.BlockLength;
+        var panelBytes = (long)blocks * InterleavedPanel.Of<TFormat>().Expanded.Bytes;
+        var expanded = weight.Interleaved == null ? scratch + PackedBytes<TFormat>(blocks) : scratch;
+        var expand = InterleavedKernels.FindExpansion<TFormat>();
+        var arguments = Arguments<TFormat>(1, weight.Cols, xStride, yStride);
+        var rowsAtOnce = PanelsAtOnce<TFormat>(blocks) * InterleavedPanel.Rows;
+        for (var m = start; m < end; m += rowsAtOnce)
+        {
+            var stop = Math.Min(end, m + rowsAtOnce);
+            var target = expanded;
+            for (var row = m; row < stop; row += InterleavedPanel.Rows, target += panelBytes)
+            {
+                if (weight.Interleaved == null)
+                    Pack<TFormat>(weight, row, end, scratch);
+                expand(weight.Interleaved == null ? scratch : Interleaved(weight, row), target, null, &arguments);
+            }
+
+            Panels<TFormat>(expanded, stop - m, panelBytes, weight.Cols, x, xStride, y + m, yStride, tokens, PanelSource.Expanded);
+        }
+    }
+
+    private static byte* Interleaved(WeightMatrix weight, int row) => weight.Interleaved + (row / InterleavedPanel.Rows * weight.InterleavedBytes);
+
+    private static void Pack<TFormat>(WeightMatrix weight, int row, int end, byte* target)
+        where TFormat : struct, IIntegerFormat<TFormat> =>
+        InterleavedPanel.Pack<TFormat>(weight.Data + (row * weight.RowBytes), weight.RowBytes, Math.Min(InterleavedPanel.Rows, end - row), weight.Cols / TFormat.BlockLength, target);
+
     // Whole panels at once; the rows of one that is not full go by way of the stack.
-    private static void Panels<TFormat>(byte* panels, int rows, long panelBytes, int cols, byte* x, long xStride, float* y, long yStride, int tokens, bool fromMemory)
+    private static void Panels<TFormat>(byte* panels, int rows, long panelBytes, int cols, byte* x, long xStride, float* y, long yStride, int tokens, PanelSource source)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
         var full = rows / InterleavedPanel.Rows;
@@ -81,7 +126,7 @@ internal static unsafe class InterleavedTiles
         {
             // The first tile of tokens brings the panels into the cache.
             var count = Math.Min(MaxTokens, tokens - t);
-            var kernel = InterleavedKernels.Find<TFormat>(count, fromMemory && t == 0);
+            var kernel = InterleavedKernels.Find<TFormat>(count, t > 0 && source == PanelSource.Memory ? PanelSource.Cache : source);
             if (full > 0)
                 kernel(panels, x + (t * xStride), y + (t * yStride), &all);
             if (rest == 0)
@@ -91,4 +136,17 @@ internal static unsafe class InterleavedTiles
                 new Span<float>(results + (i * InterleavedPanel.Rows), rest).CopyTo(new Span<float>(y + ((t + i) * yStride) + (full * InterleavedPanel.Rows), rest));
         }
     }
+
+    private static bool AreAvailable<TFormat>(int tokens, PanelSource source)
+        where TFormat : struct, IIntegerFormat<TFormat> =>
+        (tokens < MaxTokens || InterleavedKernels.Find<TFormat>(MaxTokens, source) != null) && (tokens % MaxTokens == 0 || InterleavedKernels.Find<TFormat>(tokens % MaxTokens, source) != null);
+
+    private static bool Expands<TFormat>(int tokens)
+        where TFormat : struct, IIntegerFormat<TFormat> => tokens >= ExpandedThreshold && InterleavedPanel.Of<TFormat>().Expands && AreAvailable<TFormat>(tokens, PanelSource.Expanded);
+
+    private static long PackedBytes<TFormat>(int blocks)
+        where TFormat : struct, IIntegerFormat<TFormat> => (long)blocks * InterleavedPanel.Of<TFormat>().Bytes;
+
+    private static int PanelsAtOnce<TFormat>(int blocks)
+        where TFormat : struct, IIntegerFormat<TFormat> => (int)Math.Max(1, ExpandedBytes / ((long)blocks * InterleavedPanel.Of<TFormat>().Expanded.Bytes));
 }

@@ -198,7 +198,7 @@ public sealed unsafe class IntegerProductTests
 
         public void Invoke<TFormat>()
             where TFormat : struct, IIntegerFormat<TFormat> =>
-            Found = Enumerable.Range(1, InterleavedTile.MaxTokens).All(static n => InterleavedKernels.Find<TFormat>(n, true) != null && InterleavedKernels.Find<TFormat>(n, false) != null);
+            Found = Enumerable.Range(1, InterleavedTile.MaxTokens).All(static n => InterleavedKernels.Find<TFormat>(n, PanelSource.Memory) != null && InterleavedKernels.Find<TFormat>(n, PanelSource.Cache) != null && InterleavedKernels.Find<TFormat>(n, PanelSource.Expanded) != null);
     }
 
     // Reads the layout back as InterleavedPanel describes it; five rows, so that three are missing.
@@ -380,7 +380,7 @@ public sealed unsafe class IntegerProductTests
             where TFormat : struct, IIntegerFormat<TFormat>
         {
             var random = new Random(2);
-            foreach (var (rows, blocks, tokens) in ((int, int, int)[])[(16, 2, 12), (16, 5, 1), (33, 4, 7), (50, 3, 29), (15, 4, 6), (64, 2, 48), (1, 1, 13), (18, 36, 9)])
+            foreach (var (rows, blocks, tokens) in ((int, int, int)[])[(16, 2, 12), (16, 5, 1), (33, 4, 7), (50, 3, 29), (15, 4, 6), (64, 2, 48), (1, 1, 13), (18, 36, 9), (29, 36, 14), (43, 8, 20)])
             {
                 var cols = blocks * TFormat.BlockLength;
                 using var memory = Blocks<TFormat>(random, rows * blocks);

@@ -10,8 +10,10 @@ namespace Hadal.Checkpoints.Files;
 internal sealed unsafe partial class MappedFile : IDisposable
 {
     private const long PopulateBytes = 64L << 20;
+
     // So many at once keep a disk busy that is asked for 2 MB at a time.
     private const int PopulateTasks = 8;
+
     private const int PopulateRead = 22;
     private const int HugePages = 14;
     private const int DontNeed = 4;
@@ -90,7 +92,8 @@ internal sealed unsafe partial class MappedFile : IDisposable
         // What is not in the system's cache yet comes in pieces of 2 MB where the file system has them: this and every later start enters those sooner.
         _ = Advise(start, (nuint)length, HugePages);
         var next = -PopulateBytes;
-        Task.WaitAll([.. Enumerable.Range(0, PopulateTasks).Select(_ => Task.Factory.StartNew(Some, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))]);
+        var tasks = (int)Math.Min(PopulateTasks, (length + PopulateBytes - 1) / PopulateBytes);
+        Task.WaitAll([.. Enumerable.Range(0, tasks).Select(_ => Task.Factory.StartNew(Some, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))]);
 
         void Some()
         {

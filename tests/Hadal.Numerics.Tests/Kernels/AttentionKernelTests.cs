@@ -87,12 +87,12 @@ public sealed class AttentionKernelTests
     }
 
     [Fact]
-    public void SpansOfThousandsOfRowsAreMergedTheSameForOneTokenAndForMany()
+    public void SpansOfRowsAreMergedTheSameForOneTokenAndForMany()
     {
         using var one = new KernelThreads(1);
         using var three = new KernelThreads(3);
         var shape = new LatentAttentionShape(5, 6, 4, 24, 7, 0.4f);
-        foreach (var (first, cache) in new[] { (4000, CacheFormat.F32), (4090, CacheFormat.Q8), (2040, CacheFormat.BF16) })
+        foreach (var (first, cache) in new[] { (4000, CacheFormat.F32), (4090, CacheFormat.Q8), (2040, CacheFormat.BF16), (250, CacheFormat.F32), (508, CacheFormat.Q8), (1020, CacheFormat.F32) })
         {
             var random = new Random(first);
             const int Tokens = 20;

@@ -161,6 +161,7 @@ public sealed class ModelBenchmark
         {
             var count = Math.Min(PrefillChunk, tokens.Length - at);
             batch.Clear();
+            batch.LogitsOnly = true;
             batch.Add(cache, tokens.AsSpan(at, count), at + count == tokens.Length ? LogitRequest.Last : LogitRequest.None);
             model.Forward(batch, context);
         }

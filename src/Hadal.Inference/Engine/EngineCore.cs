@@ -200,6 +200,7 @@ internal sealed class EngineCore : IDisposable
     private void FillBatch(ReadOnlySpan<ScheduledRun> runs)
     {
         batch.Clear();
+        batch.LogitsOnly = mtp is null;
         foreach (var run in runs)
         {
             var (sequence, cache) = (run.Sequence, run.Sequence.Cache!);

@@ -86,12 +86,23 @@ public sealed class DeepSeek : ILanguageModel
         Embed(embedding, batch.Tokens, hidden);
         context.Probe?.Tensor("embed", -1, hidden);
         var angles = new RotaryAngles(rotary, batch, context.Scratch);
-        foreach (var layer in layers)
+        foreach (var layer in layers.AsSpan(0, layers.Length - 1))
             layer.Forward(hidden, batch, angles, context);
+        var output = batch;
+        if (batch.LogitsOnly && batch.LogitRowSpan.Length < tokens)
+        {
+            (output, var others) = batch.Split();
+            layers[^1].Fill(RowsOf(others, hidden, Slot.Residual, context), others, new RotaryAngles(rotary, others, context.Scratch), context);
+            hidden = RowsOf(output, hidden, Slot.FinalHidden, context);
+            angles = new RotaryAngles(rotary, output, context.Scratch);
+        }
+
+        if (!hidden.IsEmpty)
+            layers[^1].Forward(hidden, output, angles, context);
         var normed = context.Scratch.Take(Slot.FinalNormed, hidden.Length);
         RmsNorm.Apply(hidden, finalNorm, normed, Config.RmsNormEps);
         context.Probe?.Tensor("normed", -1, normed);
-        var logits = Logits(head, normed, batch, context);
+        var logits = Logits(head, normed, output, context);
         batch.Advance();
         return new ForwardResult(logits, hidden, normed);
     }
@@ -136,6 +147,15 @@ public sealed class DeepSeek : ILanguageModel
     {
         for (var t = 0; t < tokens.Length; t++)
             table.DecodeRow(tokens[t], target.Slice(t * table.Cols, table.Cols));
+    }
+
+    private Span<float> RowsOf(ForwardBatch part, ReadOnlySpan<float> hidden, Slot slot, ForwardContext context)
+    {
+        var width = Config.HiddenSize;
+        var rows = context.Scratch.Take(slot, (long)part.TokenCount * width);
+        for (var i = 0; i < part.TokenCount; i++)
+            hidden.Slice(part.SourceRows[i] * width, width).CopyTo(rows[(i * width)..]);
+        return rows;
     }
 
     private void Prepare(ForwardBatch batch, int? mtpModule = null)
@@ -186,8 +206,8 @@ public sealed class DeepSeek : ILanguageModel
 
 /// <summary>What a forward pass leaves behind; views of the context's scratch memory, valid until its next use.</summary>
 /// <param name="logits">[rows asked for, V].</param>
-/// <param name="hidden">[T, D] before the last norm.</param>
-/// <param name="normed">[T, D] after it.</param>
+/// <param name="hidden">[T, D] before the last norm; of the rows asked for alone after <see cref="ForwardBatch.LogitsOnly"/>.</param>
+/// <param name="normed">[T, D] after it, likewise.</param>
 public readonly ref struct ForwardResult(Span<float> logits, Span<float> hidden, Span<float> normed)
 {
     /// <summary>[rows asked for, V].</summary>

@@ -11,6 +11,9 @@ public sealed class ForwardBatch
     private readonly List<int> tokens = [];
     private readonly List<BatchSegment> segments = [];
     private readonly List<int> logitRows = [];
+    private readonly List<int> sourceRows = [];
+    private ForwardBatch? asked;
+    private ForwardBatch? others;
 
     /// <summary>Number of tokens (T).</summary>
     public int TokenCount => tokens.Count;
@@ -18,11 +21,20 @@ public sealed class ForwardBatch
     /// <summary>Rows of the batch whose logits are asked for, in order.</summary>
     public IReadOnlyList<int> LogitRows => logitRows;
 
+    /// <summary>
+    /// Whether states of tokens without logits are of no use: the last layer then passes on only the tokens whose logits are asked for, and
+    /// <see cref="ForwardResult"/> has a row for each of those. Logits and caches are the same either way. Stays as it is when the batch is emptied.
+    /// </summary>
+    public bool LogitsOnly { get; set; }
+
     internal ReadOnlySpan<int> Tokens => System.Runtime.InteropServices.CollectionsMarshal.AsSpan(tokens);
 
     internal ReadOnlySpan<BatchSegment> Segments => System.Runtime.InteropServices.CollectionsMarshal.AsSpan(segments);
 
     internal ReadOnlySpan<int> LogitRowSpan => System.Runtime.InteropServices.CollectionsMarshal.AsSpan(logitRows);
+
+    /// <summary>Where the rows of a part lie in the batch that was split.</summary>
+    internal ReadOnlySpan<int> SourceRows => System.Runtime.InteropServices.CollectionsMarshal.AsSpan(sourceRows);
 
     /// <summary>Empties the batch.</summary>
     public void Clear()
@@ -30,6 +42,7 @@ public sealed class ForwardBatch
         tokens.Clear();
         segments.Clear();
         logitRows.Clear();
+        sourceRows.Clear();
     }
 
     /// <summary>Adds a run of tokens.</summary>
@@ -62,11 +75,49 @@ public sealed class ForwardBatch
             segment = segment with { First = segment.Cache.LengthOf(mtpModule) };
     }
 
+    /// <summary>
+    /// The tokens whose logits are asked for, which are the last of each run, and the others, as two batches with the runs' places.
+    /// </summary>
+    internal (ForwardBatch Asked, ForwardBatch Others) Split()
+    {
+        asked ??= new ForwardBatch();
+        others ??= new ForwardBatch();
+        asked.Clear();
+        others.Clear();
+        var next = 0;
+        foreach (var segment in segments)
+        {
+            var end = segment.Start + segment.Count;
+            var from = next;
+            while (next < logitRows.Count && logitRows[next] < end)
+                next++;
+            var first = end - (next - from);
+            others.AddRows(this, segment, segment.Start, first, logits: false);
+            asked.AddRows(this, segment, first, end, logits: true);
+        }
+
+        return (asked, others);
+    }
+
     /// <summary>Counts the runs as held by their caches.</summary>
     internal void Advance(int? mtpModule = null)
     {
         foreach (var segment in segments)
             segment.Cache.Advance(mtpModule, segment.Count);
+    }
+
+    private void AddRows(ForwardBatch batch, BatchSegment segment, int start, int end, bool logits)
+    {
+        if (start == end)
+            return;
+        segments.Add(new BatchSegment(segment.Cache, tokens.Count, end - start, segment.First + start - segment.Start));
+        for (var row = start; row < end; row++)
+        {
+            if (logits)
+                logitRows.Add(tokens.Count);
+            tokens.Add(batch.tokens[row]);
+            sourceRows.Add(row);
+        }
     }
 }
 

@@ -50,24 +50,47 @@ internal sealed class GroupedQueryAttention : IAttention
         {
             for (var h = 0; h < heads; h++)
                 angles.Rotate(query_THA.Slice((t * queryWidth) + (h * headDim), headDim), t);
-            for (var g = 0; g < keyValueHeads; g++)
-                angles.Rotate(key_TGA.Slice((t * keyWidth) + (g * headDim), headDim), t);
         }
 
+        Write(key_TGA, value_TGA, layer, batch, angles);
         var heads_THA = context.Scratch.Take(Slot.AttentionHeads, (long)tokens * queryWidth);
         foreach (var segment in batch.Segments)
         {
             var cache = segment.Cache.Pages(layer);
-            var first = segment.First;
-            for (var i = 0; i < segment.Count; i++)
-                cache.Write(first + i, key_TGA.Slice((segment.Start + i) * keyWidth, keyWidth), value_TGA.Slice((segment.Start + i) * keyWidth, keyWidth));
             var start = Stopwatch.GetTimestamp();
             AttentionKernel.GroupedQuery(
-                query_THA.Slice(segment.Start * queryWidth, segment.Count * queryWidth), heads, keyValueHeads, headDim, scale, cache, first,
+                query_THA.Slice(segment.Start * queryWidth, segment.Count * queryWidth), heads, keyValueHeads, headDim, scale, cache, segment.First,
                 heads_THA.Slice(segment.Start * queryWidth, segment.Count * queryWidth), segment.Count, context.Threads);
             context.AttentionTicks += Stopwatch.GetTimestamp() - start;
         }
 
         this.output.Apply(heads_THA, output, tokens, context);
+    }
+
+    /// <inheritdoc/>
+    public void Fill(ReadOnlySpan<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
+    {
+        var tokens = batch.TokenCount;
+        var values = tokens * keyValueHeads * headDim;
+        var projected = context.Scratch.Take(Slot.Projected, 2L * values);
+        Linear.Apply([new Product(key.Weight, 0, tokens, 0), new Product(value.Weight, 0, tokens, values)], key.ActivationScales, x, [], projected, context);
+        Write(projected[..values], projected[values..], layer, batch, angles);
+    }
+
+    // Keys turned, then both into the caches.
+    private void Write(Span<float> key_TGA, ReadOnlySpan<float> value_TGA, int layer, ForwardBatch batch, in RotaryAngles angles)
+    {
+        var width = keyValueHeads * headDim;
+        foreach (var segment in batch.Segments)
+        {
+            var cache = segment.Cache.Pages(layer);
+            for (var i = 0; i < segment.Count; i++)
+            {
+                var at = (segment.Start + i) * width;
+                for (var g = 0; g < keyValueHeads; g++)
+                    angles.Rotate(key_TGA.Slice(at + (g * headDim), headDim), segment.Start + i);
+                cache.Write(segment.First + i, key_TGA.Slice(at, width), value_TGA.Slice(at, width));
+            }
+        }
     }
 }

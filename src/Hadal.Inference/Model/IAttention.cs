@@ -13,6 +13,10 @@ internal interface IAttention
     /// <param name="angles">Cosines and sines of the batch's positions.</param>
     /// <param name="context">Threads, scratch, options.</param>
     void Forward(ReadOnlySpan<float> x, Span<float> output, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context);
+
+    /// <summary>Writes the cache rows that <see cref="Forward"/> would write, and nothing else.</summary>
+    /// <inheritdoc cref="Forward"/>
+    void Fill(ReadOnlySpan<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context);
 }
 
 /// <summary>Cosines and sines for each token of a batch, shared by all layers and heads.</summary>

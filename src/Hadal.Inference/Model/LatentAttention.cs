@@ -84,13 +84,11 @@ internal sealed class LatentAttention : IAttention
 
         for (var t = 0; t < tokens; t++)
         {
-            var row = row_TCR.Slice(t * (c + r), c + r);
-            RmsNorm.Apply(row[..c], keyValueNorm, row[..c], epsilon);
-            angles.Rotate(row[c..], t);
             for (var head = 0; head < h; head++)
                 angles.Rotate(query_THNR.Slice((((t * h) + head) * (n + r)) + n, r), t);
         }
 
+        Write(row_TCR, layer, batch, angles);
         var heads_THU = scratch.Take(Slot.AttentionHeads, (long)tokens * h * u);
         var up = keyValueUp with { Integer = context.Options.Activations == ActivationPrecision.Int8 };
         var segments = scratch.TakeSegments(batch.Segments.Length);
@@ -98,8 +96,6 @@ internal sealed class LatentAttention : IAttention
         {
             var segment = batch.Segments[i];
             segments[i] = new AttentionSegment(segment.Cache.Pages(layer), segment.Start, segment.Count, segment.First);
-            for (var t = 0; t < segment.Count; t++)
-                segments[i].Cache.Write(segment.First + t, row_TCR.Slice((segment.Start + t) * (c + r), c + r));
         }
 
         var start = Stopwatch.GetTimestamp();
@@ -122,5 +118,30 @@ internal sealed class LatentAttention : IAttention
 
         context.AttentionTicks += Stopwatch.GetTimestamp() - start;
         this.output.Apply(heads_THU, output, tokens, context);
+    }
+
+    /// <inheritdoc/>
+    public void Fill(ReadOnlySpan<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
+    {
+        var row_TCR = context.Scratch.Take(Slot.Projected, (long)batch.TokenCount * keyValueDown.Outputs);
+        keyValueDown.Apply(x, row_TCR, batch.TokenCount, context);
+        Write(row_TCR, layer, batch, angles);
+    }
+
+    // Norm and rotation, then into the caches.
+    private void Write(Span<float> row_TCR, int layer, ForwardBatch batch, in RotaryAngles angles)
+    {
+        var (c, width) = (shape.C, shape.C + shape.R);
+        foreach (var segment in batch.Segments)
+        {
+            var cache = segment.Cache.Pages(layer);
+            for (var t = 0; t < segment.Count; t++)
+            {
+                var row = row_TCR.Slice((segment.Start + t) * width, width);
+                RmsNorm.Apply(row[..c], keyValueNorm, row[..c], epsilon);
+                angles.Rotate(row[c..], segment.Start + t);
+                cache.Write(segment.First + t, row);
+            }
+        }
     }
 }

@@ -46,4 +46,13 @@ internal sealed class TransformerLayer
         TensorPrimitives.Add(x, branch, x);
         context.Probe?.Tensor("hidden", layer, x);
     }
+
+    /// <summary>Writes the cache rows of tokens whose output nobody needs: what <see cref="Forward"/> does to the caches.</summary>
+    /// <inheritdoc cref="Forward"/>
+    public void Fill(ReadOnlySpan<float> x, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
+    {
+        var normed = context.Scratch.Take(Slot.Normed, x.Length);
+        RmsNorm.Apply(x, attentionNorm, normed, epsilon);
+        attention.Fill(normed, layer, batch, angles, context);
+    }
 }

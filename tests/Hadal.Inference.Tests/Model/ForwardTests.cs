@@ -128,6 +128,57 @@ public sealed class ForwardTests : IDisposable
     }
 
     [Fact]
+    public void LeavingOutStatesNobodyNeedsChangesNoBit() => Seeds.Sample(
+        seed =>
+        {
+            var random = new Random(seed);
+            using var run = ModelRun.Random(seed);
+            var options = RandomOptions(random);
+            var (vocab, width) = (run.Model.Config.VocabSize, run.Model.Config.HiddenSize);
+            var prompts = Enumerable.Range(0, random.Next(1, 5)).Select(_ => run.Tokens(random, random.Next(1, 20))).ToArray();
+            using var pool = new CachePool(run.Model.Config, 800, 4);
+            var caches = prompts.Select(_ => new SequenceCache(pool)).ToArray();
+            var others = prompts.Select(_ => new SequenceCache(pool)).ToArray();
+            ForwardBatch batch = new() { LogitsOnly = true }, whole = new();
+            ForwardContext context = new(two, options), wholeContext = new(one, options);
+            while (Enumerable.Range(0, prompts.Length).Any(i => caches[i].Length < prompts[i].Length))
+            {
+                batch.Clear();
+                whole.Clear();
+                foreach (var i in Enumerable.Range(0, prompts.Length).Where(i => caches[i].Length < prompts[i].Length))
+                {
+                    var part = prompts[i].AsSpan(caches[i].Length, random.Next(1, prompts[i].Length - caches[i].Length + 1));
+                    var request = (LogitRequest)random.Next(3);
+                    batch.Add(caches[i], part, request);
+                    whole.Add(others[i], part, request);
+                }
+
+                var found = run.Model.Forward(batch, context);
+                var expected = run.Model.Forward(whole, wholeContext);
+                Bits.AssertEqual(expected.Logits, found.Logits, "logits");
+                Assert.Equal(batch.LogitRows.Count * width, found.Hidden.Length);
+                for (var i = 0; i < batch.LogitRows.Count; i++)
+                {
+                    Bits.AssertEqual(expected.Hidden.Slice(batch.LogitRows[i] * width, width), found.Hidden.Slice(i * width, width), $"state of row {i}");
+                    Bits.AssertEqual(expected.Normed.Slice(batch.LogitRows[i] * width, width), found.Normed.Slice(i * width, width), $"normed row {i}");
+                }
+
+                Assert.Equal(batch.LogitRows.Count * vocab, found.Logits.Length);
+            }
+
+            // What the caches hold is the same, too.
+            int[] more = [1, 0];
+            for (var i = 0; i < prompts.Length; i++)
+            {
+                Bits.AssertEqual(run.Logits(others[i], more, wholeContext), run.Logits(caches[i], more, context), $"after sequence {i}");
+                caches[i].Dispose();
+                others[i].Dispose();
+            }
+        },
+        iter: 30,
+        threads: 1);
+
+    [Fact]
     public void TruncatingAndComputingAgainIsAsIfStraight() => Seeds.Sample(
         seed =>
         {

@@ -122,10 +122,10 @@ internal static unsafe class InterleavedTiles
         var all = Arguments<TFormat>(full, cols, xStride, yStride);
         var last = Arguments<TFormat>(1, cols, xStride, InterleavedPanel.Rows);
         var results = stackalloc float[MaxTokens * InterleavedPanel.Rows];
-        for (var t = 0; t < tokens; t += MaxTokens)
+        for (int t = 0, count; t < tokens; t += count)
         {
             // The first tile of tokens brings the panels into the cache.
-            var count = Math.Min(MaxTokens, tokens - t);
+            count = TileTokens(tokens - t);
             var kernel = InterleavedKernels.Find<TFormat>(count, t > 0 && source == PanelSource.Memory ? PanelSource.Cache : source);
             if (full > 0)
                 kernel(panels, x + (t * xStride), y + (t * yStride), &all);
@@ -137,9 +137,17 @@ internal static unsafe class InterleavedTiles
         }
     }
 
+    // Tiles as equal as can be: one of few tokens shares little of the unpacking.
+    private static int TileTokens(int tokens)
+    {
+        var tiles = (tokens + MaxTokens - 1) / MaxTokens;
+        return (tokens + tiles - 1) / tiles;
+    }
+
+    // Tiles of a product are of one size, or of two: the first is the larger, the last the smaller.
     private static bool AreAvailable<TFormat>(int tokens, PanelSource source)
         where TFormat : struct, IIntegerFormat<TFormat> =>
-        (tokens < MaxTokens || InterleavedKernels.Find<TFormat>(MaxTokens, source) != null) && (tokens % MaxTokens == 0 || InterleavedKernels.Find<TFormat>(tokens % MaxTokens, source) != null);
+        InterleavedKernels.Find<TFormat>(TileTokens(tokens), source) != null && InterleavedKernels.Find<TFormat>(tokens / ((tokens + MaxTokens - 1) / MaxTokens), source) != null;
 
     private static bool Expands<TFormat>(int tokens)
         where TFormat : struct, IIntegerFormat<TFormat> => tokens >= ExpandedThreshold && InterleavedPanel.Of<TFormat>().Expands && AreAvailable<TFormat>(tokens, PanelSource.Expanded);

@@ -92,8 +92,11 @@ public sealed class DeepSeek : ILanguageModel
         if (batch.LogitsOnly && batch.LogitRowSpan.Length < tokens)
         {
             (output, var others) = batch.Split();
-            layers[^1].Fill(RowsOf(others, hidden, Slot.Residual, context), others, new RotaryAngles(rotary, others, context.Scratch), context);
-            hidden = RowsOf(output, hidden, Slot.FinalHidden, context);
+            var asked = context.Scratch.Take(Slot.FinalHidden, (long)output.TokenCount * Config.HiddenSize);
+            CopyRows(output, hidden, asked);
+            CopyRows(others, hidden, hidden);
+            layers[^1].Fill(hidden[..(others.TokenCount * Config.HiddenSize)], others, new RotaryAngles(rotary, others, context.Scratch), context);
+            hidden = asked;
             angles = new RotaryAngles(rotary, output, context.Scratch);
         }
 
@@ -149,13 +152,12 @@ public sealed class DeepSeek : ILanguageModel
             table.DecodeRow(tokens[t], target.Slice(t * table.Cols, table.Cols));
     }
 
-    private Span<float> RowsOf(ForwardBatch part, ReadOnlySpan<float> hidden, Slot slot, ForwardContext context)
+    // The states of a part of a batch, one after the other; the target may be the source, as rows move to the front only.
+    private void CopyRows(ForwardBatch part, ReadOnlySpan<float> hidden, Span<float> target)
     {
         var width = Config.HiddenSize;
-        var rows = context.Scratch.Take(slot, (long)part.TokenCount * width);
         for (var i = 0; i < part.TokenCount; i++)
-            hidden.Slice(part.SourceRows[i] * width, width).CopyTo(rows[(i * width)..]);
-        return rows;
+            hidden.Slice(part.SourceRows[i] * width, width).CopyTo(target[(i * width)..]);
     }
 
     private void Prepare(ForwardBatch batch, int? mtpModule = null)

@@ -20,7 +20,6 @@ internal enum Slot
     RouterScores,
     RoutedWeights,
     ExpertInput,
-    ExpertOutput,
     Cos,
     Sin,
     Codes,

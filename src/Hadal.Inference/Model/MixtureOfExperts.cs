@@ -50,22 +50,24 @@ internal sealed class MixtureOfExperts : IFeedForward
         for (var t = 0; t < tokens; t++)
             rows[pairs + t] = t;
 
-        // One job for all gates and ups, shared experts included: gates first, then ups in the same places.
+        // One job for all gates and ups, shared experts included: gates first, then ups in the same places. Outputs of the experts take the place of the gates.
         var sharedWidth = shared?.Linears.Gate.Outputs ?? 0;
-        var gated = (pairs * intermediate) + (tokens * sharedWidth);
-        var gateUp = context.Scratch.Take(Slot.GateUp, 2L * gated);
+        var gatedLength = ((long)pairs * intermediate) + ((long)tokens * sharedWidth);
+        var upStart = Math.Max(gatedLength, (long)pairs * hidden);
+        var gateUp = context.Scratch.Take(Slot.GateUp, upStart + gatedLength);
+        var (gated, up) = ((int)gatedLength, (int)upStart);
         var products = context.Scratch.TakeProducts(2 * (experts.Length + 1));
         var count = 0;
         for (var e = 0; e < experts.Length; e++)
         {
             if (starts[e + 1] > starts[e])
-                count = AddGateUp(products, count, experts[e], starts[e], starts[e + 1] - starts[e], starts[e] * intermediate, gated);
+                count = AddGateUp(products, count, experts[e], starts[e], starts[e + 1] - starts[e], starts[e] * intermediate, up);
         }
 
         if (shared is not null)
-            count = AddGateUp(products, count, shared, pairs, tokens, pairs * intermediate, gated);
+            count = AddGateUp(products, count, shared, pairs, tokens, pairs * intermediate, up);
         Linear.Apply(products[..count], activationScales, x, shared is null ? rows[..pairs] : rows, gateUp, context);
-        SwiGlu.InPlace(gateUp[..gated], gateUp[gated..], context.Threads);
+        SwiGlu.InPlace(gateUp[..gated], gateUp[up..], context.Threads);
 
         count = 0;
         for (var e = 0; e < experts.Length; e++)
@@ -74,12 +76,12 @@ internal sealed class MixtureOfExperts : IFeedForward
                 products[count++] = new Product(experts[e].Linears.Down.Weight, starts[e], starts[e + 1] - starts[e], starts[e] * hidden);
         }
 
-        var expertOutput_PD = context.Scratch.Take(Slot.ExpertOutput, (long)pairs * hidden);
-        Linear.Apply(products[..count], activationScales, gateUp.Slice(gated, pairs * intermediate), [], expertOutput_PD, context);
+        var expertOutput_PD = gateUp[..(pairs * hidden)];
+        Linear.Apply(products[..count], activationScales, gateUp.Slice(up, pairs * intermediate), [], expertOutput_PD, context);
         if (shared is null)
             output.Clear();
         else
-            shared.Linears.Down.Apply(gateUp[(gated + (pairs * intermediate))..], output, tokens, context);
+            shared.Linears.Down.Apply(gateUp[(up + (pairs * intermediate))..], output, tokens, context);
 
         // Back to the order of tokens: each sums its experts in the order they were chosen, whoever else is in the batch.
         var rank = ids_TK;

@@ -53,6 +53,9 @@ public sealed class ModelBenchmark
         ArgumentNullException.ThrowIfNull(plan);
         plan.Validate();
         var firstToken = plan.FirstToken ? FirstToken() : (double?)null;
+
+        // Its scratch memory would be counted beside that of what follows.
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         var random = new Random(Seed);
         using var pool = new CachePool(model.Config, CacheTokens(plan with { Contexts = [] }), format: options.Cache);
         var caches = Enumerable.Range(0, plan.Batch).Select(_ => new SequenceCache(pool)).ToArray();

@@ -1,5 +1,6 @@
 using Hadal.Checkpoints;
 using Hadal.Numerics;
+using Hadal.Numerics.Formats;
 using Hadal.Numerics.Threading;
 
 namespace Hadal.Inference.Model;
@@ -17,7 +18,11 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
     // A copy is larger than the file's by at most one part in so many.
     private const int Growth = 16;
 
+    // The system maps a file in pieces of up to so many bytes, whatever of them is read.
+    private const long PieceBytes = 2L << 20;
+
     private readonly List<NativeBuffer> arenas = [];
+    private readonly List<NativeBuffer> small = [];
     private long used;
 
     /// <summary>Whether any weight of a checkpoint has a faster order on this processor, and there is memory for copies, which the system cannot take back as it can a file's pages.</summary>
@@ -31,14 +36,18 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
     }
 
     /// <summary>Frees the copies.</summary>
-    public void Dispose() => arenas.ForEach(static arena => arena.Dispose());
+    public void Dispose()
+    {
+        arenas.ForEach(static arena => arena.Dispose());
+        small.ForEach(static buffer => buffer.Dispose());
+    }
 
-    /// <summary>The weight with a copy beside it, if that pays.</summary>
+    /// <summary>The weight with a copy beside it, if that pays; a small one that stays as it is, copied out of the file.</summary>
     internal WeightMatrix Repack(WeightMatrix weight)
     {
         const int Alignment = 64;
         if (!WeightInterleaving.Pays(weight.Format))
-            return weight;
+            return weight.ByteLength < PieceBytes && weight.Format != WeightFormat.F8_E4M3 ? Copy(weight) : weight;
         var bytes = WeightInterleaving.Bytes(weight);
 
         // A copy is written through one span; a matrix that has none of that length is used as it lies.
@@ -54,5 +63,14 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
         var target = arenas[^1].Span<byte>(used, (int)bytes);
         used += (bytes + Alignment - 1) / Alignment * Alignment;
         return WeightInterleaving.Interleave(weight, target, threads);
+    }
+
+    private WeightMatrix Copy(WeightMatrix weight)
+    {
+        var buffer = new NativeBuffer(weight.ByteLength);
+        small.Add(buffer);
+        for (var row = 0; row < weight.Rows; row++)
+            weight.Row(row).CopyTo(buffer.Span<byte>(row * weight.RowBytes, (int)weight.RowBytes));
+        return WeightMatrix.Over(weight.Format, buffer, weight.Rows, weight.Cols);
     }
 }

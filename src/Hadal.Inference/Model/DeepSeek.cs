@@ -93,8 +93,8 @@ public sealed class DeepSeek : ILanguageModel
         {
             (output, var others) = batch.Split();
             var asked = context.Scratch.Take(Slot.FinalHidden, (long)output.TokenCount * Config.HiddenSize);
-            CopyRows(output, hidden, asked);
-            CopyRows(others, hidden, hidden);
+            CopyRows(output.SourceRows, hidden, asked);
+            CopyRows(others.SourceRows, hidden, hidden);
             layers[^1].Fill(hidden[..(others.TokenCount * Config.HiddenSize)], others, new RotaryAngles(rotary, others, context.Scratch), context);
             hidden = asked;
             angles = new RotaryAngles(rotary, output, context.Scratch);
@@ -152,12 +152,12 @@ public sealed class DeepSeek : ILanguageModel
             table.DecodeRow(tokens[t], target.Slice(t * table.Cols, table.Cols));
     }
 
-    // The states of a part of a batch, one after the other; the target may be the source, as rows move to the front only.
-    private void CopyRows(ForwardBatch part, ReadOnlySpan<float> hidden, Span<float> target)
+    // Some states, one after the other. The target may be the source: rows are in ascending order, so that they move to the front only.
+    private void CopyRows(ReadOnlySpan<int> rows, ReadOnlySpan<float> states, Span<float> target)
     {
         var width = Config.HiddenSize;
-        for (var i = 0; i < part.TokenCount; i++)
-            hidden.Slice(part.SourceRows[i] * width, width).CopyTo(target[(i * width)..]);
+        for (var i = 0; i < rows.Length; i++)
+            states.Slice(rows[i] * width, width).CopyTo(target[(i * width)..]);
     }
 
     private void Prepare(ForwardBatch batch, int? mtpModule = null)
@@ -196,10 +196,8 @@ public sealed class DeepSeek : ILanguageModel
         var rows = batch.LogitRowSpan;
         if (rows.IsEmpty)
             return default;
-        var width = Config.HiddenSize;
-        var input = context.Scratch.Take(Slot.LogitInput, (long)rows.Length * width);
-        for (var i = 0; i < rows.Length; i++)
-            normed.Slice(rows[i] * width, width).CopyTo(input[(i * width)..]);
+        var input = context.Scratch.Take(Slot.LogitInput, (long)rows.Length * Config.HiddenSize);
+        CopyRows(rows, normed, input);
         var logits = context.Scratch.Take(Slot.Logits, (long)rows.Length * Config.VocabSize);
         new Linear(head, activationScales).Apply(input, logits, rows.Length, context);
         return logits;

@@ -23,7 +23,7 @@ public sealed class ForwardBatch
 
     /// <summary>
     /// Whether states of tokens without logits are of no use: the last layer then passes on only the tokens whose logits are asked for, and
-    /// <see cref="ForwardResult"/> has a row for each of those. Logits and caches are the same either way. Stays as it is when the batch is emptied.
+    /// <see cref="ForwardResult"/> has a row for each of those. Logits and caches are the same either way. Stays as it is when the batch is emptied; <see cref="DeepSeek.ForwardMtp"/> passes over it.
     /// </summary>
     public bool LogitsOnly { get; set; }
 

@@ -71,8 +71,8 @@ internal sealed class GroupedQueryAttention : IAttention
     public void Fill(ReadOnlySpan<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
     {
         var tokens = batch.TokenCount;
-        var values = tokens * keyValueHeads * headDim;
-        var projected = context.Scratch.Take(Slot.Projected, 2L * values);
+        var projected = context.Scratch.Take(Slot.Projected, 2L * tokens * keyValueHeads * headDim);
+        var values = projected.Length / 2;
         Linear.Apply([new Product(key.Weight, 0, tokens, 0), new Product(value.Weight, 0, tokens, values)], key.ActivationScales, x, [], projected, context);
         Write(projected[..values], projected[values..], layer, batch, angles);
     }

@@ -9,12 +9,14 @@ namespace Hadal.Checkpoints.Files;
 /// </summary>
 internal sealed unsafe partial class MappedFile : IDisposable
 {
-    private const long PopulateBytes = 64L << 20;
+    private const long ChunkBytes = 64L << 20;
+
+    // Linux enters so much around a page that is in its cache.
+    private const long FaultBytes = 64L << 10;
 
     // So many at once keep a disk busy that is asked for 2 MB at a time.
     private const int PopulateTasks = 8;
 
-    private const int PopulateRead = 22;
     private const int HugePages = 14;
     private const int DontNeed = 4;
 
@@ -80,28 +82,34 @@ internal sealed unsafe partial class MappedFile : IDisposable
     public ReadOnlySpan<byte> Slice(long offset, int length) => new(At(offset, length), length);
 
     /// <summary>
-    /// Asks the system to read the whole file and to enter it into this process's page table at once, which takes a fifth of the time of one page fault after
-    /// another. Only a hint: where the system does not know it (anything but Linux 5.14 and later), pages come when they are touched.
+    /// Reads the whole file and has it entered into this process's page table by touching it in steps of what the system enters at one fault, which takes a
+    /// fraction of the time of one fault after another wherever the model happens to read. Ends early where the file is closed meanwhile.
     /// </summary>
+    /// <exception cref="AggregateException">The file was closed before: <see cref="ObjectDisposedException"/>.</exception>
     public void Populate()
     {
-        if (!OperatingSystem.IsLinux())
+        if (Length == 0)
             return;
-        var (start, length) = ((nint)pointer, Length);
 
         // What is not in the system's cache yet comes in pieces of 2 MB where the file system has them: this and every later start enters those sooner.
-        _ = Advise(start, (nuint)length, HugePages);
-        var next = -PopulateBytes;
-        var tasks = (int)Math.Min(PopulateTasks, (length + PopulateBytes - 1) / PopulateBytes);
+        if (OperatingSystem.IsLinux())
+            _ = Advise((nint)pointer, (nuint)Length, HugePages);
+        var next = -ChunkBytes;
+        var tasks = (int)Math.Min(PopulateTasks, (Length + ChunkBytes - 1) / ChunkBytes);
         Task.WaitAll([.. Enumerable.Range(0, tasks).Select(_ => Task.Factory.StartNew(Some, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))]);
 
         void Some()
         {
-            for (var at = Interlocked.Add(ref next, PopulateBytes); at < length; at = Interlocked.Add(ref next, PopulateBytes))
+            // Held, the view stays mapped.
+            byte* start = null;
+            view!.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
+            for (var at = Interlocked.Add(ref next, ChunkBytes); at < Length && pointer != null; at = Interlocked.Add(ref next, ChunkBytes))
             {
-                if (Advise(start + (nint)at, (nuint)Math.Min(PopulateBytes, length - at), PopulateRead) != 0)
-                    return;
+                for (var touched = at; touched < Math.Min(Length, at + ChunkBytes); touched += FaultBytes)
+                    _ = Volatile.Read(ref start[view.PointerOffset + touched]);
             }
+
+            view.SafeMemoryMappedViewHandle.ReleasePointer();
         }
     }
 

@@ -53,6 +53,9 @@ internal unsafe interface IIntegerFormat<TSelf> : IWeightFormat<TSelf>
     /// <summary>Where the codes of a block lie, for <see cref="InterleavedPanel"/>.</summary>
     static abstract CodeLayout Layout { get; }
 
+    /// <summary>From so many tokens on, interleaving rows on the way is faster than multiplying them as they lie; docs/PERFORMANCE.md.</summary>
+    static virtual int InterleavedThreshold => 1;
+
     /// <summary>The integer scales and minima of one block of each of eight rows; nothing for blocks of 32.</summary>
     /// <param name="bytes">[4]: the 16 bytes at <see cref="CodeLayout.ScalesAt"/>, four of each row in a vector.</param>
     /// <param name="scales">[S/4]: receives four scales of each row, a byte each.</param>

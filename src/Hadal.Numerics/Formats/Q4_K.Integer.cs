@@ -94,6 +94,9 @@ public readonly unsafe partial struct Q4_K : IIntegerFormat<Q4_K>
     static IntegerPanel IIntegerFormat<Q4_K>.Panel => new(256, 8, 0, HasMinimum: true, MaxCode: 15);
 
     /// <inheritdoc/>
+    static int IIntegerFormat<Q4_K>.InterleavedThreshold => 2;
+
+    /// <inheritdoc/>
     static CodeLayout IIntegerFormat<Q4_K>.Layout => CodeLayout.OfRuns(Codes, 4);
 
     /// <inheritdoc/>

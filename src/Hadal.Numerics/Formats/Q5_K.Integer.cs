@@ -116,6 +116,9 @@ public readonly unsafe partial struct Q5_K : IIntegerFormat<Q5_K>
     static IntegerPanel IIntegerFormat<Q5_K>.Panel => new(256, 8, 0, HasMinimum: true, MaxCode: 31);
 
     /// <inheritdoc/>
+    static int IIntegerFormat<Q5_K>.InterleavedThreshold => 2;
+
+    /// <inheritdoc/>
     static CodeLayout IIntegerFormat<Q5_K>.Layout => CodeLayout.OfRuns(Codes, 4, HighBits);
 
     /// <inheritdoc/>

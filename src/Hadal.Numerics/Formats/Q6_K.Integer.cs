@@ -141,6 +141,9 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
     static IntegerPanel IIntegerFormat<Q6_K>.Panel => new(256, 16, Zero, HasMinimum: false, MaxCode: 63);
 
     /// <inheritdoc/>
+    static int IIntegerFormat<Q6_K>.InterleavedThreshold => 2;
+
+    /// <inheritdoc/>
     static CodeLayout IIntegerFormat<Q6_K>.Layout => new(
         128, [0, 16, 32, 48, HighBits, HighBits + 16, 64, 80, 96, 112, HighBits + 32, HighBits + 48], 4, static step => new((step / 8 % 2 * 8) + (step % 8), step / 16 * 4))
     {

@@ -47,6 +47,9 @@ public readonly unsafe partial struct Q8_0 : IIntegerFormat<Q8_0>
     static IntegerPanel IIntegerFormat<Q8_0>.Panel => new(32, 0, 128, HasMinimum: false, MaxCode: 255);
 
     /// <inheritdoc/>
+    static int IIntegerFormat<Q8_0>.InterleavedThreshold => 2;
+
+    /// <inheritdoc/>
     static CodeLayout IIntegerFormat<Q8_0>.Layout => CodeLayout.OfBytes(Codes);
 
     /// <inheritdoc/>

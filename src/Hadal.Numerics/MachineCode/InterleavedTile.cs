@@ -30,12 +30,15 @@ internal struct InterleavedArguments
 
     /// <summary>Where the scales lie, likewise.</summary>
     public long Scales;
+
+    /// <summary>Bytes from a panel to what is asked for while it is read (<see cref="PanelSource.Memory"/>).</summary>
+    public long Ahead;
 }
 
 /// <summary>Where a kernel finds the panels it multiplies.</summary>
 internal enum PanelSource
 {
-    /// <summary>In memory, to be streamed.</summary>
+    /// <summary>In memory, to be streamed; or in a cache, where the rows have just been interleaved, and the next rows are in memory.</summary>
     Memory,
 
     /// <summary>In a cache.</summary>
@@ -52,7 +55,7 @@ internal enum PanelSource
 /// </summary>
 /// <remarks>
 /// Registers: rdi codes; rsi what lies before them; rax, rbx, rbp where a token's codes, sums and scales are, from the tokens in r8 to r13; r14 chains of the
-/// block; rcx rounds left; rdx free. ymm0-5 sums over the block, then chains; ymm6-11 sums over some steps in 16 bits, or of minima; ymm12 codes; ymm13 broadcast activations; ymm14
+/// block; rcx rounds left; rdx how far ahead bytes are asked for. ymm0-5 sums over the block, then chains; ymm6-11 sums over some steps in 16 bits, or of minima; ymm12 codes; ymm13 broadcast activations; ymm14
 /// integer scales, ymm15 the mask of lower bits (signed codes: ymm11 their magnitude).
 /// </remarks>
 internal sealed class InterleavedTile
@@ -68,9 +71,6 @@ internal sealed class InterleavedTile
     private const int Mask = 15;
     private const int Magnitude = 11;
     private const int Vector = InterleavedPanel.Vector;
-
-    // How far ahead of a stream from memory its next bytes are asked for.
-    private const int PrefetchBytes = 4096;
 
     // On the stack: chains, then what there is no register for.
     private const int BlocksLeft = 4 * MaxTokens * Vector;
@@ -166,6 +166,7 @@ internal sealed class InterleavedTile
         Enter(c);
         c.vmovdqu(Ymm(Mask), constants.Vector(_ => LowerMask));
         c.mov(rax, Argument(nameof(InterleavedArguments.Blocks)));
+        c.mov(rdx, Argument(nameof(InterleavedArguments.Ahead)));
         c.Label(ref block);
         Prefetch(panel.Bytes);
         for (var i = 0; i < panel.Codes; i += Half)
@@ -206,6 +207,7 @@ internal sealed class InterleavedTile
         c.xor(eax, eax);
         c.mov(rbx, Argument(nameof(InterleavedArguments.Sums)));
         c.mov(rbp, Argument(nameof(InterleavedArguments.Scales)));
+        c.mov(rdx, Argument(nameof(InterleavedArguments.Ahead)));
         var block = c.CreateLabel();
         c.Label(ref block);
         if (IsSuper)
@@ -215,8 +217,8 @@ internal sealed class InterleavedTile
         c.add(rbx, panel.BlockLength / panel.SumLength * 2);
         c.add(rbp, 4);
         c.add(r14, Plane);
-        c.lea(rdx, __[rsp + (4 * Plane)]);
-        c.cmp(r14, rdx);
+        c.lea(rsi, __[rsp + (4 * Plane)]);
+        c.cmp(r14, rsi);
         c.cmove(r14, rsp);
         c.dec(__qword_ptr[rsp + BlocksLeft]);
         c.jnz(block);
@@ -252,7 +254,7 @@ internal sealed class InterleavedTile
     private void Prefetch(int bytes)
     {
         for (var line = 0; source == PanelSource.Memory && line < bytes; line += 64)
-            c.prefetcht0(__byte_ptr[rdi + PrefetchBytes + line]);
+            c.prefetcht0(__byte_ptr[rdi + rdx + line]);
     }
 
     private void SuperBlock()

@@ -12,9 +12,6 @@ internal static unsafe class IntegerRows
     // More than four tokens pass the rows several times, a piece at a time that stays in the cache.
     private const int PieceRows = 32;
 
-    // From so many tokens on, interleaving rows is faster than multiplying them as they lie; docs/PERFORMANCE.md.
-    private const int InterleavedThreshold = 2;
-
     // From so many tokens on, unpacking rows once is faster than unpacking them for each token; that pays soonest for blocks of 32, which need most of it, and
     // latest for codes of 8 bits.
     private const int SmallTileThreshold = 3;
@@ -58,7 +55,7 @@ internal static unsafe class IntegerRows
         where TFormat : struct, IIntegerFormat<TFormat> => TFormat.Panel.IsSigned ? SignedTileThreshold : TFormat.Panel.Scales > 0 ? SuperTileThreshold : SmallTileThreshold;
 
     private static bool Interleaves<TFormat>(int tokens)
-        where TFormat : struct, IIntegerFormat<TFormat> => InterleavedKernels.Enabled && tokens >= InterleavedThreshold && InterleavedTiles.AreAvailable<TFormat>(tokens);
+        where TFormat : struct, IIntegerFormat<TFormat> => InterleavedKernels.Enabled && tokens >= TFormat.InterleavedThreshold && InterleavedTiles.AreAvailable<TFormat>(tokens);
 
     private static void Assembled<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens)
         where TFormat : struct, IIntegerFormat<TFormat>

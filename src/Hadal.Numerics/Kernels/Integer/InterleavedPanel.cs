@@ -103,50 +103,68 @@ internal sealed unsafe class InterleavedPanel
     /// <param name="count">Rows.</param>
     /// <param name="blocks">Blocks of each.</param>
     /// <param name="target">Receives <paramref name="blocks"/> times <see cref="Bytes"/> bytes.</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Pack<TFormat>(byte* rows, long rowBytes, int count, int blocks, byte* target)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
+        if (count == Rows)
+        {
+            Pack<TFormat>(rows, (nint)rowBytes, blocks, target);
+            return;
+        }
+
+        var block = stackalloc byte[Rows * TFormat.BlockBytes];
+        for (var b = 0; b < blocks; b++, rows += TFormat.BlockBytes, target += Of<TFormat>().Bytes)
+        {
+            for (var r = 0; r < Rows; r++)
+                new Span<byte>(rows + (Math.Min(r, count - 1) * rowBytes), TFormat.BlockBytes).CopyTo(new Span<byte>(block + (r * TFormat.BlockBytes), TFormat.BlockBytes));
+            Pack<TFormat>(block, TFormat.BlockBytes, 1, target);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Pack<TFormat>(byte* rows, nint stride, int blocks, byte* target)
+        where TFormat : struct, IIntegerFormat<TFormat>
+    {
         var panel = Of<TFormat>();
-        var from = stackalloc byte*[Rows];
-        for (var r = 0; r < Rows; r++)
-            from[r] = rows + (Math.Min(r, count - 1) * rowBytes);
-        var (codes, bytes) = (panel.Codes, panel.Bytes);
+        var columns = stackalloc Vector256<uint>[3 * RowColumns.Columns];
+        var (bytes, codes, scalesAt) = (panel.Bytes, panel.Codes, panel.Layout.ScalesAt);
         var fifthBits = panel.Layout.FifthBitsAt;
         fixed (int* pieces = panel.Layout.Pieces)
         {
             var pieceCount = panel.Layout.Pieces.Length;
-            for (nint offset = 0, end = (nint)blocks * TFormat.BlockBytes; offset < end; offset += TFormat.BlockBytes, target += bytes)
+            for (var end = rows + ((nint)blocks * TFormat.BlockBytes); rows < end; rows += TFormat.BlockBytes, target += bytes)
             {
-                if (Sse.IsSupported)
+                Vector128.Create(
+                    TFormat.ScaleBits(rows), TFormat.ScaleBits(rows + stride), TFormat.ScaleBits(rows + (2 * stride)), TFormat.ScaleBits(rows + (3 * stride)),
+                    TFormat.ScaleBits(rows + (4 * stride)), TFormat.ScaleBits(rows + (5 * stride)), TFormat.ScaleBits(rows + (6 * stride)), TFormat.ScaleBits(rows + (7 * stride))).Store((ushort*)target);
+                if (TFormat.HasMinimum)
                 {
-                    // The next eight rows lie behind these.
-                    for (nint ahead = Rows * offset, stop = ahead + (Rows * TFormat.BlockBytes); ahead < stop; ahead += 64)
-                        Sse.Prefetch0(rows + (Rows * rowBytes) + ahead);
+                    Vector128.Create(
+                        TFormat.MinimumBits(rows), TFormat.MinimumBits(rows + stride), TFormat.MinimumBits(rows + (2 * stride)), TFormat.MinimumBits(rows + (3 * stride)),
+                        TFormat.MinimumBits(rows + (4 * stride)), TFormat.MinimumBits(rows + (5 * stride)), TFormat.MinimumBits(rows + (6 * stride)), TFormat.MinimumBits(rows + (7 * stride))).Store((ushort*)target + Rows);
                 }
 
-                for (var r = 0; r < Rows; r++)
-                    ((ushort*)target)[r] = TFormat.ScaleBits(from[r] + offset);
-                for (var r = 0; TFormat.HasMinimum && r < Rows; r++)
-                    ((ushort*)target)[Rows + r] = TFormat.MinimumBits(from[r] + offset);
-                if (panel.Scales > 0)
-                    panel.PackScales<TFormat>(from, offset, target);
+                if (TFormat.Panel.Scales > 0)
+                {
+                    RowColumns.Transpose(rows + scalesAt, stride, (byte*)columns, Vector);
+                    panel.StoreScales<TFormat>(columns, target);
+                }
+
                 var vectors = target + codes;
                 for (var i = 0; i < pieceCount; i++, vectors += RowColumns.Columns * Vector)
-                    RowColumns.Transpose(from, offset + pieces[i], vectors, Vector);
+                    RowColumns.Transpose(rows + pieces[i], stride, vectors, Vector);
                 if (fifthBits is { } at)
-                    CodeLayout.SpreadFifthBits(DoubleWords(from, offset + at)).Store((uint*)vectors);
+                    CodeLayout.SpreadFifthBits(DoubleWords(rows + at, stride)).Store((uint*)vectors);
             }
         }
     }
 
-    private void PackScales<TFormat>(byte** rows, nint offset, byte* target)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void StoreScales<TFormat>(Vector256<uint>* columns, byte* target)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
-        var columns = stackalloc Vector256<uint>[RowColumns.Columns];
-        var scales = stackalloc Vector256<uint>[RowColumns.Columns];
-        var minima = stackalloc Vector256<uint>[RowColumns.Columns];
-        RowColumns.Transpose(rows, offset + Layout.ScalesAt, (byte*)columns, Vector);
+        var scales = columns + RowColumns.Columns;
+        var minima = scales + RowColumns.Columns;
         TFormat.UnpackScaleColumns(columns, scales, minima);
         for (var four = 0; four < Scales / 4; four++)
         {
@@ -167,9 +185,9 @@ internal sealed unsafe class InterleavedPanel
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<uint> DoubleWords(byte** rows, nint offset) => Vector256.Create(
-        *(uint*)(rows[0] + offset), *(uint*)(rows[1] + offset), *(uint*)(rows[2] + offset), *(uint*)(rows[3] + offset),
-        *(uint*)(rows[4] + offset), *(uint*)(rows[5] + offset), *(uint*)(rows[6] + offset), *(uint*)(rows[7] + offset));
+    private static Vector256<uint> DoubleWords(byte* rows, nint stride) => Vector256.Create(
+        *(uint*)rows, *(uint*)(rows + stride), *(uint*)(rows + (2 * stride)), *(uint*)(rows + (3 * stride)),
+        *(uint*)(rows + (4 * stride)), *(uint*)(rows + (5 * stride)), *(uint*)(rows + (6 * stride)), *(uint*)(rows + (7 * stride)));
 
     private static class Cache<TFormat>
         where TFormat : struct, IIntegerFormat<TFormat>

@@ -14,12 +14,15 @@ internal static unsafe class InterleavedTiles
     // From so many tokens on, unpacking codes once is faster than for each tile of tokens; docs/PERFORMANCE.md.
     private const int ExpandedThreshold = 2 * MaxTokens;
 
+    // How far ahead of a stream of panels its next bytes are asked for.
+    private const long PanelAhead = 4096;
+
     // Rows that are expanded at once stay in the second-level cache while all tokens pass them.
     private const int ExpandedBytes = 64 << 10;
 
-    /// <summary>Whether there are kernels for so many tokens and rows that are in a cache.</summary>
+    /// <summary>Whether there are kernels for so many tokens.</summary>
     public static bool AreAvailable<TFormat>(int tokens)
-        where TFormat : struct, IIntegerFormat<TFormat> => AreAvailable<TFormat>(tokens, PanelSource.Cache);
+        where TFormat : struct, IIntegerFormat<TFormat> => AreAvailable<TFormat>(tokens, PanelSource.Memory);
 
     /// <summary>Bytes of scratch memory that <see cref="Multiply"/> needs.</summary>
     /// <param name="weight">W [M, K].</param>
@@ -52,14 +55,14 @@ internal static unsafe class InterleavedTiles
 
         if (weight.Interleaved != null)
         {
-            Panels<TFormat>(Interleaved(weight, start), end - start, weight.InterleavedBytes, weight.Cols, x, xStride, y + start, yStride, tokens, PanelSource.Memory);
+            Panels<TFormat>(Interleaved(weight, start), end - start, weight.InterleavedBytes, weight.Cols, x, xStride, y + start, yStride, tokens, PanelSource.Memory, PanelAhead);
             return;
         }
 
         for (var m = start; m < end; m += InterleavedPanel.Rows)
         {
             Pack<TFormat>(weight, m, end, scratch);
-            Panels<TFormat>(scratch, Math.Min(InterleavedPanel.Rows, end - m), 0, weight.Cols, x, xStride, y + m, yStride, tokens, PanelSource.Cache);
+            Panels<TFormat>(scratch, Math.Min(InterleavedPanel.Rows, end - m), 0, weight.Cols, x, xStride, y + m, yStride, tokens, PanelSource.Memory, RowsAhead(weight, m, scratch));
         }
     }
 
@@ -68,7 +71,8 @@ internal static unsafe class InterleavedTiles
     /// <param name="cols">K.</param>
     /// <param name="xStride">Bytes from one token's activations to the next.</param>
     /// <param name="yStride">Values from one token's results to the next.</param>
-    public static InterleavedArguments Arguments<TFormat>(int panels, int cols, long xStride, long yStride)
+    /// <param name="ahead">Bytes from a panel to what is asked for while it is read.</param>
+    public static InterleavedArguments Arguments<TFormat>(int panels, int cols, long xStride, long yStride, long ahead = PanelAhead)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
         var row = new IntegerRow(null, cols);
@@ -80,6 +84,7 @@ internal static unsafe class InterleavedTiles
             TokenStride = xStride,
             Sums = (long)(TFormat.Panel.SumLength == 16 ? row.Sums16 : row.Sums32),
             Scales = (long)row.Scales,
+            Ahead = ahead,
         };
     }
 
@@ -99,11 +104,15 @@ internal static unsafe class InterleavedTiles
             for (var row = m; row < stop; row += InterleavedPanel.Rows, target += panelBytes)
             {
                 if (weight.Interleaved == null)
+                {
                     Pack<TFormat>(weight, row, end, scratch);
+                    arguments.Ahead = RowsAhead(weight, row, scratch);
+                }
+
                 expand(weight.Interleaved == null ? scratch : Interleaved(weight, row), target, null, &arguments);
             }
 
-            Panels<TFormat>(expanded, stop - m, panelBytes, weight.Cols, x, xStride, y + m, yStride, tokens, PanelSource.Expanded);
+            Panels<TFormat>(expanded, stop - m, panelBytes, weight.Cols, x, xStride, y + m, yStride, tokens, PanelSource.Expanded, PanelAhead);
         }
     }
 
@@ -113,20 +122,22 @@ internal static unsafe class InterleavedTiles
         where TFormat : struct, IIntegerFormat<TFormat> =>
         InterleavedPanel.Pack<TFormat>(weight.Data + (row * weight.RowBytes), weight.RowBytes, Math.Min(InterleavedPanel.Rows, end - row), weight.Cols / TFormat.BlockLength, target);
 
+    // From a panel to the rows behind those that it was made of.
+    private static long RowsAhead(WeightMatrix weight, int row, byte* panel) => weight.Data + ((row + InterleavedPanel.Rows) * weight.RowBytes) - panel;
+
     // Whole panels at once; the rows of one that is not full go by way of the stack.
-    private static void Panels<TFormat>(byte* panels, int rows, long panelBytes, int cols, byte* x, long xStride, float* y, long yStride, int tokens, PanelSource source)
+    private static void Panels<TFormat>(byte* panels, int rows, long panelBytes, int cols, byte* x, long xStride, float* y, long yStride, int tokens, PanelSource source, long ahead)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
         var full = rows / InterleavedPanel.Rows;
         var rest = rows % InterleavedPanel.Rows;
-        var all = Arguments<TFormat>(full, cols, xStride, yStride);
-        var last = Arguments<TFormat>(1, cols, xStride, InterleavedPanel.Rows);
+        var all = Arguments<TFormat>(full, cols, xStride, yStride, ahead);
+        var last = Arguments<TFormat>(1, cols, xStride, InterleavedPanel.Rows, ahead);
         var results = stackalloc float[MaxTokens * InterleavedPanel.Rows];
         for (int t = 0, count; t < tokens; t += count)
         {
-            // The first tile of tokens brings the panels into the cache.
             count = TileTokens(tokens - t);
-            var kernel = InterleavedKernels.Find<TFormat>(count, t > 0 && source == PanelSource.Memory ? PanelSource.Cache : source);
+            var kernel = InterleavedKernels.Find<TFormat>(count, t == 0 ? source : After(source));
             if (full > 0)
                 kernel(panels, x + (t * xStride), y + (t * yStride), &all);
             if (rest == 0)
@@ -144,10 +155,18 @@ internal static unsafe class InterleavedTiles
         return (tokens + tiles - 1) / tiles;
     }
 
+    // The first tile of tokens brings the panels into the cache.
+    private static PanelSource After(PanelSource first) => first == PanelSource.Memory ? PanelSource.Cache : first;
+
     // Tiles of a product are of one size, or of two: the first is the larger, the last the smaller.
     private static bool AreAvailable<TFormat>(int tokens, PanelSource source)
-        where TFormat : struct, IIntegerFormat<TFormat> =>
-        InterleavedKernels.Find<TFormat>(TileTokens(tokens), source) != null && InterleavedKernels.Find<TFormat>(tokens / ((tokens + MaxTokens - 1) / MaxTokens), source) != null;
+        where TFormat : struct, IIntegerFormat<TFormat>
+    {
+        var first = TileTokens(tokens);
+        return InterleavedKernels.Find<TFormat>(first, source) != null
+            && (first == tokens || (InterleavedKernels.Find<TFormat>(TileTokens(tokens - first), After(source)) != null
+                && InterleavedKernels.Find<TFormat>(tokens / ((tokens + MaxTokens - 1) / MaxTokens), After(source)) != null));
+    }
 
     private static bool Expands<TFormat>(int tokens)
         where TFormat : struct, IIntegerFormat<TFormat> => tokens >= ExpandedThreshold && InterleavedPanel.Of<TFormat>().Expands && AreAvailable<TFormat>(tokens, PanelSource.Expanded);

@@ -82,8 +82,6 @@ internal static unsafe class PortableTiles
         var scales = stackalloc short[MaxScales];
         var minima = stackalloc short[MaxScales];
         var twice = stackalloc int[HalfRows * MaxScales];
-        var codeRows = stackalloc byte*[HalfRows];
-        var scaleRows = stackalloc byte*[HalfRows];
         for (var b = 0; b < blocks; b++, panel += layout.Bytes, weights += TFormat.BlockBytes)
         {
             for (var half = 0; half < rows; half += HalfRows)
@@ -103,16 +101,10 @@ internal static unsafe class PortableTiles
                         ((float*)(panel + layout.SuperMinimumAt))[r] = IntegerDot.HalfToSingle(TFormat.MinimumBits(block));
                 }
 
-                for (var r = 0; r < HalfRows; r++)
-                {
-                    codeRows[r] = codes + (r * TFormat.BlockLength);
-                    scaleRows[r] = (byte*)(twice + (r * layout.Scales));
-                }
-
                 for (var k = 0; k < TFormat.BlockLength; k += 16)
-                    RowColumns.Transpose(codeRows, k, panel + (k / 4 * ColumnBytes) + (half * 4), ColumnBytes);
+                    RowColumns.Transpose(codes + k, TFormat.BlockLength, panel + (k / 4 * ColumnBytes) + (half * 4), ColumnBytes);
                 for (var s = 0; s < layout.Scales; s += 4)
-                    RowColumns.Transpose(scaleRows, s * sizeof(int), panel + layout.ScalesAt + (s * ColumnBytes) + (half * 4), ColumnBytes);
+                    RowColumns.Transpose((byte*)(twice + s), layout.Scales * sizeof(int), panel + layout.ScalesAt + (s * ColumnBytes) + (half * 4), ColumnBytes);
             }
         }
     }

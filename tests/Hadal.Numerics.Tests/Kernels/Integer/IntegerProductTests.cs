@@ -55,7 +55,7 @@ public sealed unsafe class IntegerProductTests
     {
         var action = new LayoutCheck();
         WeightFormats.TryDispatchInteger(format, ref action);
-        Assert.Equal(5 * 3, action.Blocks);
+        Assert.Equal((5 + 8) * 3, action.Blocks);
     }
 
     [Theory]
@@ -201,7 +201,7 @@ public sealed unsafe class IntegerProductTests
             Found = Enumerable.Range(1, InterleavedTile.MaxTokens).All(static n => InterleavedKernels.Find<TFormat>(n, PanelSource.Memory) != null && InterleavedKernels.Find<TFormat>(n, PanelSource.Cache) != null && InterleavedKernels.Find<TFormat>(n, PanelSource.Expanded) != null);
     }
 
-    // Reads the layout back as InterleavedPanel describes it; five rows, so that three are missing.
+    // Reads the layout back as InterleavedPanel describes it; of eight rows, and of five, so that three are missing.
     private struct LayoutCheck : IIntegerAction
     {
         public int Blocks;
@@ -209,15 +209,22 @@ public sealed unsafe class IntegerProductTests
         public void Invoke<TFormat>()
             where TFormat : struct, IIntegerFormat<TFormat>
         {
-            const int Rows = 5, RowBlocks = 3;
-            using var memory = Blocks<TFormat>(new Random(4), Rows * RowBlocks);
+            Check<TFormat>(5);
+            Check<TFormat>(InterleavedPanel.Rows);
+        }
+
+        private void Check<TFormat>(int rows)
+            where TFormat : struct, IIntegerFormat<TFormat>
+        {
+            const int RowBlocks = 3;
+            using var memory = Blocks<TFormat>(new Random(4), rows * RowBlocks);
             var panel = InterleavedPanel.Of<TFormat>();
             var packed = new byte[RowBlocks * panel.Bytes];
             fixed (byte* p = packed)
-                InterleavedPanel.Pack<TFormat>(memory.Pointer, RowBlocks * TFormat.BlockBytes, Rows, RowBlocks, p);
+                InterleavedPanel.Pack<TFormat>(memory.Pointer, RowBlocks * TFormat.BlockBytes, rows, RowBlocks, p);
             var codes = new sbyte[TFormat.BlockLength];
             short[] scales = new short[TFormat.BlockLength / 16], minima = new short[TFormat.BlockLength / 16];
-            for (var i = 0; i < Rows * RowBlocks; i++)
+            for (var i = 0; i < rows * RowBlocks; i++)
             {
                 var r = i / RowBlocks;
                 var block = packed.AsSpan(i % RowBlocks * panel.Bytes, panel.Bytes);

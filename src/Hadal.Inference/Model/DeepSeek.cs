@@ -22,6 +22,7 @@ public sealed class DeepSeek : ILanguageModel
     private readonly ScaleKind activationScales;
     private readonly MultiTokenPrediction[] mtp;
     private readonly RotaryEmbedding rotary;
+    private readonly int scratchWidth;
 
     /// <summary>Finds every weight of the model and checks its shape.</summary>
     /// <param name="checkpoint">Open checkpoint.</param>
@@ -53,6 +54,7 @@ public sealed class DeepSeek : ILanguageModel
             progress?.Report((i + 1.0) / (layers.Length + mtp.Length));
         }
 
+        scratchWidth = layers.Max(static layer => layer.ScratchWidth);
         populated.GetAwaiter().GetResult();
         if (IsRepacked)
             checkpoint.Release();
@@ -85,6 +87,9 @@ public sealed class DeepSeek : ILanguageModel
         var hidden = context.Scratch.Take(Slot.Hidden, (long)tokens * Config.HiddenSize);
         Embed(embedding, batch.Tokens, hidden);
         context.Probe?.Tensor("embed", -1, hidden);
+
+        // As much as the largest layer needs, at once: memory that grows leaves a smaller piece behind until garbage is collected.
+        context.Scratch.Take(Slot.Intermediate, (long)tokens * scratchWidth);
         var angles = new RotaryAngles(rotary, batch, context.Scratch);
         foreach (var layer in layers.AsSpan(0, layers.Length - 1))
             layer.Forward(hidden, batch, angles, context);

@@ -5,13 +5,15 @@ namespace Hadal.Inference.Model;
 /// <summary>The feed-forward part of one layer.</summary>
 internal interface IFeedForward
 {
+    /// <summary>Values of <see cref="Slot.Intermediate"/> that <see cref="Forward"/> needs for each token.</summary>
+    int ScratchWidth { get; }
+
     /// <summary>Computes the part.</summary>
-    /// <param name="x">[T, D], normalised.</param>
-    /// <param name="output">[T, D], overwritten.</param>
+    /// <param name="x">[T, D]: normalised hidden states; receives the output.</param>
     /// <param name="layer">Layer number, for probes.</param>
     /// <param name="tokens">T.</param>
     /// <param name="context">Threads, scratch, options.</param>
-    void Forward(ReadOnlySpan<float> x, Span<float> output, int layer, int tokens, ForwardContext context);
+    void Forward(Span<float> x, int layer, int tokens, ForwardContext context);
 }
 
 /// <summary>Gated MLP: down(silu(gate x) * (up x)). Dense layers, shared experts and each routed expert are one.</summary>
@@ -22,13 +24,16 @@ internal sealed class FeedForward(Weights weights, int hidden, int intermediate)
     private readonly Linear down = weights.Linear("down_proj", hidden, intermediate);
 
     /// <inheritdoc/>
-    public void Forward(ReadOnlySpan<float> x, Span<float> output, int layer, int tokens, ForwardContext context)
+    public int ScratchWidth => 2 * gate.Outputs;
+
+    /// <inheritdoc/>
+    public void Forward(Span<float> x, int layer, int tokens, ForwardContext context)
     {
         var gated = tokens * gate.Outputs;
-        var gateUp_2TI = context.Scratch.Take(Slot.GateUp, 2L * gated);
+        var gateUp_2TI = context.Scratch.Take(Slot.Intermediate, (long)tokens * ScratchWidth);
         Linear.Apply([new Product(gate.Weight, 0, tokens, 0), new Product(up.Weight, 0, tokens, gated)], gate.ActivationScales, x, [], gateUp_2TI, context);
         SwiGlu.InPlace(gateUp_2TI[..gated], gateUp_2TI[gated..], context.Threads);
-        down.Apply(gateUp_2TI[gated..], output, tokens, context);
+        down.Apply(gateUp_2TI[gated..], x, tokens, context);
     }
 
     /// <summary>gate, up and down, for a caller that computes several of these together.</summary>

@@ -33,14 +33,19 @@ internal sealed class GroupedQueryAttention : IAttention
     }
 
     /// <inheritdoc/>
-    public void Forward(ReadOnlySpan<float> x, Span<float> output, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
+    public int ScratchWidth => query.Outputs + key.Outputs + value.Outputs + output.Weight.Cols;
+
+    /// <inheritdoc/>
+    public void Forward(Span<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
     {
         var tokens = batch.TokenCount;
         var queryWidth = heads * headDim;
         var keyWidth = keyValueHeads * headDim;
-        var projected = context.Scratch.Take(Slot.Projected, (long)tokens * (queryWidth + (2 * keyWidth)));
+        var memory = context.Scratch.Take(Slot.Intermediate, (long)tokens * ScratchWidth);
         var keys = tokens * queryWidth;
         var values = keys + (tokens * keyWidth);
+        var projected = memory[..(values + (tokens * keyWidth))];
+        var heads_THA = memory[projected.Length..];
         Linear.Apply(
             [new Product(query.Weight, 0, tokens, 0), new Product(key.Weight, 0, tokens, keys), new Product(value.Weight, 0, tokens, values)], query.ActivationScales, x, [], projected, context);
         var query_THA = projected[..keys];
@@ -53,7 +58,6 @@ internal sealed class GroupedQueryAttention : IAttention
         }
 
         Write(key_TGA, value_TGA, layer, batch, angles);
-        var heads_THA = context.Scratch.Take(Slot.AttentionHeads, (long)tokens * queryWidth);
         foreach (var segment in batch.Segments)
         {
             var cache = segment.Cache.Pages(layer);
@@ -64,14 +68,14 @@ internal sealed class GroupedQueryAttention : IAttention
             context.AttentionTicks += Stopwatch.GetTimestamp() - start;
         }
 
-        this.output.Apply(heads_THA, output, tokens, context);
+        output.Apply(heads_THA, x, tokens, context);
     }
 
     /// <inheritdoc/>
     public void Fill(ReadOnlySpan<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
     {
         var tokens = batch.TokenCount;
-        var projected = context.Scratch.Take(Slot.Projected, 2L * tokens * keyValueHeads * headDim);
+        var projected = context.Scratch.Take(Slot.Intermediate, 2L * tokens * keyValueHeads * headDim);
         var values = projected.Length / 2;
         Linear.Apply([new Product(key.Weight, 0, tokens, 0), new Product(value.Weight, 0, tokens, values)], key.ActivationScales, x, [], projected, context);
         Write(projected[..values], projected[values..], layer, batch, angles);

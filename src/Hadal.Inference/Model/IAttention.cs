@@ -5,17 +5,23 @@ namespace Hadal.Inference.Model;
 /// <summary>The attention of one layer: from normalised hidden states to the output projection, writing the cache on the way.</summary>
 internal interface IAttention
 {
+    /// <summary>Values of <see cref="Slot.Intermediate"/> that <see cref="Forward"/> needs for each token.</summary>
+    int ScratchWidth { get; }
+
     /// <summary>Attends.</summary>
-    /// <param name="x">[T, D], normalised.</param>
-    /// <param name="output">[T, D], overwritten.</param>
+    /// <param name="x">[T, D]: normalised hidden states; receives the output.</param>
     /// <param name="layer">Layer whose cache rows are written and read.</param>
     /// <param name="batch">Runs of tokens and their caches, room reserved.</param>
     /// <param name="angles">Cosines and sines of the batch's positions.</param>
     /// <param name="context">Threads, scratch, options.</param>
-    void Forward(ReadOnlySpan<float> x, Span<float> output, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context);
+    void Forward(Span<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context);
 
     /// <summary>Writes the cache rows that <see cref="Forward"/> would write, and nothing else.</summary>
-    /// <inheritdoc cref="Forward"/>
+    /// <param name="x">[T, D], normalised.</param>
+    /// <param name="layer">Layer whose cache rows are written.</param>
+    /// <param name="batch">Runs of tokens and their caches, room reserved.</param>
+    /// <param name="angles">Cosines and sines of the batch's positions.</param>
+    /// <param name="context">Threads, scratch, options.</param>
     void Fill(ReadOnlySpan<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context);
 }
 

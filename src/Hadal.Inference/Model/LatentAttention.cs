@@ -61,7 +61,10 @@ internal sealed class LatentAttention : IAttention
     }
 
     /// <inheritdoc/>
-    public void Forward(ReadOnlySpan<float> x, Span<float> output, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
+    public int ScratchWidth => (queryDown?.Outputs ?? 0) + queryUp.Outputs + keyValueDown.Outputs + output.Weight.Cols;
+
+    /// <inheritdoc/>
+    public void Forward(Span<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
     {
         var (h, n, r, c, u, _) = shape;
         var tokens = batch.TokenCount;
@@ -69,8 +72,10 @@ internal sealed class LatentAttention : IAttention
 
         // Query (or its latent) and compressed row come from the same input.
         var first = queryDown ?? queryUp;
+        var memory = scratch.Take(Slot.Intermediate, (long)tokens * ScratchWidth);
         var firstCount = tokens * first.Outputs;
-        var projected = scratch.Take(Slot.Projected, firstCount + ((long)tokens * (c + r)));
+        var projected = memory[..(firstCount + (tokens * (c + r)))];
+        var heads_THU = memory[^(tokens * h * u)..];
         Linear.Apply([new Product(first.Weight, 0, tokens, 0), new Product(keyValueDown.Weight, 0, tokens, firstCount)], first.ActivationScales, x, [], projected, context);
         var query_THNR = projected[..firstCount];
         var row_TCR = projected[firstCount..];
@@ -78,7 +83,7 @@ internal sealed class LatentAttention : IAttention
         {
             var latent_TQ = query_THNR;
             RmsNorm.Apply(latent_TQ, queryNorm, latent_TQ, epsilon);
-            query_THNR = scratch.Take(Slot.Query, (long)tokens * h * (n + r));
+            query_THNR = memory.Slice(projected.Length, tokens * h * (n + r));
             queryUp.Apply(latent_TQ, query_THNR, tokens, context);
         }
 
@@ -89,7 +94,6 @@ internal sealed class LatentAttention : IAttention
         }
 
         Write(row_TCR, layer, batch, angles);
-        var heads_THU = scratch.Take(Slot.AttentionHeads, (long)tokens * h * u);
         var up = keyValueUp with { Integer = context.Options.Activations == ActivationPrecision.Int8 };
         var segments = scratch.TakeSegments(batch.Segments.Length);
         for (var i = 0; i < segments.Length; i++)
@@ -117,13 +121,13 @@ internal sealed class LatentAttention : IAttention
         }
 
         context.AttentionTicks += Stopwatch.GetTimestamp() - start;
-        this.output.Apply(heads_THU, output, tokens, context);
+        output.Apply(heads_THU, x, tokens, context);
     }
 
     /// <inheritdoc/>
     public void Fill(ReadOnlySpan<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
     {
-        var row_TCR = context.Scratch.Take(Slot.Projected, (long)batch.TokenCount * keyValueDown.Outputs);
+        var row_TCR = context.Scratch.Take(Slot.Intermediate, (long)batch.TokenCount * keyValueDown.Outputs);
         keyValueDown.Apply(x, row_TCR, batch.TokenCount, context);
         Write(row_TCR, layer, batch, angles);
     }

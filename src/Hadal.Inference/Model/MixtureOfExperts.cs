@@ -31,7 +31,15 @@ internal sealed class MixtureOfExperts : IFeedForward
     }
 
     /// <inheritdoc/>
-    public void Forward(ReadOnlySpan<float> x, Span<float> output, int layer, int tokens, ForwardContext context)
+    public int ScratchWidth => UpStart + GatedWidth;
+
+    private int GatedWidth => (router.ExpertsPerToken * intermediate) + (shared?.Linears.Gate.Outputs ?? 0);
+
+    // Outputs of the experts take the place of the gates.
+    private int UpStart => Math.Max(GatedWidth, router.ExpertsPerToken * hidden);
+
+    /// <inheritdoc/>
+    public void Forward(Span<float> x, int layer, int tokens, ForwardContext context)
     {
         // Lists: experts of each (token, choice) pair; the pairs expert by expert; where each expert's begin; the token of each pair, then all tokens.
         var k = router.ExpertsPerToken;
@@ -50,12 +58,9 @@ internal sealed class MixtureOfExperts : IFeedForward
         for (var t = 0; t < tokens; t++)
             rows[pairs + t] = t;
 
-        // One job for all gates and ups, shared experts included: gates first, then ups in the same places. Outputs of the experts take the place of the gates.
-        var sharedWidth = shared?.Linears.Gate.Outputs ?? 0;
-        var gatedLength = ((long)pairs * intermediate) + ((long)tokens * sharedWidth);
-        var upStart = Math.Max(gatedLength, (long)pairs * hidden);
-        var gateUp = context.Scratch.Take(Slot.GateUp, upStart + gatedLength);
-        var (gated, up) = ((int)gatedLength, (int)upStart);
+        // One job for all gates and ups, shared experts included: gates first, then ups in the same places.
+        var gateUp = context.Scratch.Take(Slot.Intermediate, (long)tokens * ScratchWidth);
+        var (gated, up) = (tokens * GatedWidth, tokens * UpStart);
         var products = context.Scratch.TakeProducts(2 * (experts.Length + 1));
         var count = 0;
         for (var e = 0; e < experts.Length; e++)
@@ -79,15 +84,15 @@ internal sealed class MixtureOfExperts : IFeedForward
         var expertOutput_PD = gateUp[..(pairs * hidden)];
         Linear.Apply(products[..count], activationScales, gateUp.Slice(up, pairs * intermediate), [], expertOutput_PD, context);
         if (shared is null)
-            output.Clear();
+            x.Clear();
         else
-            shared.Linears.Down.Apply(gateUp[(up + (pairs * intermediate))..], output, tokens, context);
+            shared.Linears.Down.Apply(gateUp[(up + (pairs * intermediate))..], x, tokens, context);
 
         // Back to the order of tokens: each sums its experts in the order they were chosen, whoever else is in the batch.
         var rank = ids_TK;
         for (var i = 0; i < pairs; i++)
             rank[order[i]] = i;
-        WeightedSum.Add(expertOutput_PD, rank, weights_TK, k, hidden, output, context.Threads);
+        WeightedSum.Add(expertOutput_PD, rank, weights_TK, k, hidden, x, context.Threads);
     }
 
     private static int AddGateUp(Span<Product> products, int count, FeedForward expert, int first, int tokens, int output, int up)

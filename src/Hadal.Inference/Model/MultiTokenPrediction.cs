@@ -53,7 +53,7 @@ internal sealed class MultiTokenPrediction
     public void Forward(Span<float> embedding, ReadOnlySpan<float> state, Span<float> output, Span<float> normed, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
     {
         var tokens = batch.TokenCount;
-        var concatenated = context.Scratch.Take(Slot.MtpConcat, 2L * tokens * hidden);
+        var concatenated = context.Scratch.Take(Slot.Intermediate, 2L * tokens * hidden);
         for (var t = 0; t < tokens; t++)
         {
             RmsNorm.Apply(embedding.Slice(t * hidden, hidden), embeddingNorm, concatenated.Slice(2 * t * hidden, hidden), epsilon);

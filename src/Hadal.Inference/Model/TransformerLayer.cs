@@ -25,6 +25,9 @@ internal sealed class TransformerLayer
         feedForward = config.IsMoeLayer(layer) ? new MixtureOfExperts(weights.Below("mlp")) : new FeedForward(weights.Below("mlp"), config.HiddenSize, config.IntermediateSize);
     }
 
+    /// <summary>Values of <see cref="Slot.Intermediate"/> that <see cref="Forward"/> needs for each token.</summary>
+    public int ScratchWidth => Math.Max(attention.ScratchWidth, feedForward.ScratchWidth);
+
     /// <summary>Updates the residual stream in place.</summary>
     /// <param name="x">[T, D].</param>
     /// <param name="batch">Runs of tokens and their caches.</param>
@@ -32,16 +35,15 @@ internal sealed class TransformerLayer
     /// <param name="context">Threads, scratch, options.</param>
     public void Forward(Span<float> x, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
     {
-        var normed = context.Scratch.Take(Slot.Normed, x.Length);
-        var branch = context.Scratch.Take(Slot.BlockOutput, x.Length);
+        var branch = context.Scratch.Take(Slot.Branch, x.Length);
 
-        RmsNorm.Apply(x, attentionNorm, normed, epsilon);
-        attention.Forward(normed, branch, layer, batch, angles, context);
+        RmsNorm.Apply(x, attentionNorm, branch, epsilon);
+        attention.Forward(branch, layer, batch, angles, context);
         context.Probe?.Tensor("attn_out", layer, branch);
         TensorPrimitives.Add(x, branch, x);
 
-        RmsNorm.Apply(x, feedForwardNorm, normed, epsilon);
-        feedForward.Forward(normed, branch, layer, batch.TokenCount, context);
+        RmsNorm.Apply(x, feedForwardNorm, branch, epsilon);
+        feedForward.Forward(branch, layer, batch.TokenCount, context);
         context.Probe?.Tensor("ffn_out", layer, branch);
         TensorPrimitives.Add(x, branch, x);
         context.Probe?.Tensor("hidden", layer, x);
@@ -51,8 +53,8 @@ internal sealed class TransformerLayer
     /// <inheritdoc cref="Forward"/>
     public void Fill(ReadOnlySpan<float> x, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
     {
-        var normed = context.Scratch.Take(Slot.Normed, x.Length);
-        RmsNorm.Apply(x, attentionNorm, normed, epsilon);
-        attention.Fill(normed, layer, batch, angles, context);
+        var branch = context.Scratch.Take(Slot.Branch, x.Length);
+        RmsNorm.Apply(x, attentionNorm, branch, epsilon);
+        attention.Fill(branch, layer, batch, angles, context);
     }
 }

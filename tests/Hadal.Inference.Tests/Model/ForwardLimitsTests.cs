@@ -88,8 +88,8 @@ public sealed class ForwardLimitsTests
     public void ABatchBeyondTheLongestArrayIsRefusedByName()
     {
         var scratch = new ForwardScratch();
-        var thrown = Assert.Throws<ArgumentException>(() => scratch.Take(Slot.Query, 163_840L * 128 * 192).Length);
-        Assert.Contains("Query", thrown.Message, StringComparison.Ordinal);
+        var thrown = Assert.Throws<ArgumentException>(() => scratch.Take(Slot.Intermediate, 163_840L * 128 * 192).Length);
+        Assert.Contains("Intermediate", thrown.Message, StringComparison.Ordinal);
     }
 
     [Fact]

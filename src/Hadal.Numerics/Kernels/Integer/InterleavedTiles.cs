@@ -17,7 +17,8 @@ internal static unsafe class InterleavedTiles
     // How far ahead of a stream of panels its next bytes are asked for.
     private const long PanelAhead = 4096;
 
-    // Rows that are expanded at once stay in the second-level cache while all tokens pass them.
+    // What several tiles of tokens pass stays in the second-level cache meanwhile: panels as they lie, and those that are expanded beside what they are made of.
+    private const int PieceBytes = 256 << 10;
     private const int ExpandedBytes = 64 << 10;
 
     /// <summary>Whether there are kernels for so many tokens.</summary>
@@ -55,7 +56,9 @@ internal static unsafe class InterleavedTiles
 
         if (weight.Interleaved != null)
         {
-            Panels<TFormat>(Interleaved(weight, start), end - start, weight.InterleavedBytes, weight.Cols, x, xStride, y + start, yStride, tokens, PanelSource.Memory, PanelAhead);
+            var piece = tokens <= MaxTokens ? end - start : (int)Math.Max(1, PieceBytes / weight.InterleavedBytes) * InterleavedPanel.Rows;
+            for (var m = start; m < end; m += piece)
+                Panels<TFormat>(Interleaved(weight, m), Math.Min(piece, end - m), weight.InterleavedBytes, weight.Cols, x, xStride, y + m, yStride, tokens, PanelSource.Memory, PanelAhead);
             return;
         }
 

@@ -8,10 +8,15 @@ internal enum Slot
 {
     Hidden,
     Residual,
-    Branch,
     FinalHidden,
     FinalNormed,
+
+    /// <summary>Input and output of the attention or the feed-forward part of a layer.</summary>
+    Branch,
+
+    /// <summary>What such a part computes on its way; the two are never at work at once.</summary>
     Intermediate,
+
     RouterScores,
     RoutedWeights,
     ExpertInput,

@@ -144,7 +144,7 @@ internal sealed unsafe class InterleavedPanel
                         TFormat.MinimumBits(rows + (4 * stride)), TFormat.MinimumBits(rows + (5 * stride)), TFormat.MinimumBits(rows + (6 * stride)), TFormat.MinimumBits(rows + (7 * stride))).Store((ushort*)target + Rows);
                 }
 
-                if (TFormat.Panel.Scales > 0)
+                if (panel.Scales > 0)
                 {
                     RowColumns.Transpose(rows + scalesAt, stride, (byte*)columns, Vector);
                     panel.StoreScales<TFormat>(columns, target);

@@ -56,8 +56,8 @@ public abstract class Checkpoint : IDisposable
     public abstract WeightMatrix Matrix(string name, int rows, int cols);
 
     /// <summary>
-    /// Reads the weights into memory and enters them into the page table, so that the first pass does not wait for a page fault at every step. Takes about a
-    /// tenth of a second for each gigabyte that the system has in its cache; may run beside anything that reads weights.
+    /// Reads the weights into memory and enters them into the page table, so that the first pass does not wait for a page fault at every step. Takes a
+    /// few hundredths of a second for each gigabyte that the system has in its cache; may run beside anything that reads weights.
     /// </summary>
     public virtual void Populate()
     {

@@ -85,30 +85,37 @@ internal sealed unsafe partial class MappedFile : IDisposable
     /// Reads the whole file and has it entered into this process's page table by touching it in steps of what the system enters at one fault, which takes a
     /// fraction of the time of one fault after another wherever the model happens to read. Ends early where the file is closed meanwhile.
     /// </summary>
-    /// <exception cref="AggregateException">The file was closed before: <see cref="ObjectDisposedException"/>.</exception>
+    /// <exception cref="ObjectDisposedException">The file was closed before.</exception>
     public void Populate()
     {
         if (Length == 0)
             return;
 
-        // What is not in the system's cache yet comes in pieces of 2 MB where the file system has them: this and every later start enters those sooner.
-        if (OperatingSystem.IsLinux())
-            _ = Advise((nint)pointer, (nuint)Length, HugePages);
-        var next = -ChunkBytes;
-        var tasks = (int)Math.Min(PopulateTasks, (Length + ChunkBytes - 1) / ChunkBytes);
-        Task.WaitAll([.. Enumerable.Range(0, tasks).Select(_ => Task.Factory.StartNew(Some, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))]);
-
-        void Some()
+        // Held, the view stays mapped.
+        byte* start = null;
+        view!.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
+        try
         {
-            // Held, the view stays mapped.
-            byte* start = null;
-            view!.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
-            for (var at = Interlocked.Add(ref next, ChunkBytes); at < Length && pointer != null; at = Interlocked.Add(ref next, ChunkBytes))
-            {
-                for (var touched = at; touched < Math.Min(Length, at + ChunkBytes); touched += FaultBytes)
-                    _ = Volatile.Read(ref start[view.PointerOffset + touched]);
-            }
+            start += view.PointerOffset;
 
+            // What is not in the system's cache yet comes in pieces of 2 MB where the file system has them: this and every later start enters those sooner.
+            if (OperatingSystem.IsLinux())
+                _ = Advise((nint)start, (nuint)Length, HugePages);
+            var next = -ChunkBytes;
+            var tasks = (int)Math.Min(PopulateTasks, (Length + ChunkBytes - 1) / ChunkBytes);
+            Task.WaitAll([.. Enumerable.Range(0, tasks).Select(_ => Task.Factory.StartNew(Some, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))]);
+
+            void Some()
+            {
+                for (var at = Interlocked.Add(ref next, ChunkBytes); at < Length && pointer != null; at = Interlocked.Add(ref next, ChunkBytes))
+                {
+                    for (var touched = at; touched < Math.Min(Length, at + ChunkBytes); touched += FaultBytes)
+                        _ = Volatile.Read(ref start[touched]);
+                }
+            }
+        }
+        finally
+        {
             view.SafeMemoryMappedViewHandle.ReleasePointer();
         }
     }

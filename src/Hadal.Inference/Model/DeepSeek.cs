@@ -22,7 +22,7 @@ public sealed class DeepSeek : ILanguageModel
     private readonly ScaleKind activationScales;
     private readonly MultiTokenPrediction[] mtp;
     private readonly RotaryEmbedding rotary;
-    private readonly int scratchWidth;
+    private readonly long scratchWidth;
 
     /// <summary>Finds every weight of the model and checks its shape.</summary>
     /// <param name="checkpoint">Open checkpoint.</param>
@@ -89,7 +89,7 @@ public sealed class DeepSeek : ILanguageModel
         context.Probe?.Tensor("embed", -1, hidden);
 
         // As much as the largest layer needs, at once: memory that grows leaves a smaller piece behind until garbage is collected.
-        context.Scratch.Take(Slot.Intermediate, (long)tokens * scratchWidth);
+        context.Scratch.Take(Slot.Intermediate, tokens * scratchWidth);
         var angles = new RotaryAngles(rotary, batch, context.Scratch);
         foreach (var layer in layers.AsSpan(0, layers.Length - 1))
             layer.Forward(hidden, batch, angles, context);

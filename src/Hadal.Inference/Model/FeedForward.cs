@@ -6,7 +6,7 @@ namespace Hadal.Inference.Model;
 internal interface IFeedForward
 {
     /// <summary>Values of <see cref="Slot.Intermediate"/> that <see cref="Forward"/> needs for each token.</summary>
-    int ScratchWidth { get; }
+    long ScratchWidth { get; }
 
     /// <summary>Computes the part.</summary>
     /// <param name="x">[T, D]: normalised hidden states; receives the output.</param>
@@ -24,13 +24,13 @@ internal sealed class FeedForward(Weights weights, int hidden, int intermediate)
     private readonly Linear down = weights.Linear("down_proj", hidden, intermediate);
 
     /// <inheritdoc/>
-    public int ScratchWidth => 2 * gate.Outputs;
+    public long ScratchWidth => 2L * gate.Outputs;
 
     /// <inheritdoc/>
     public void Forward(Span<float> x, int layer, int tokens, ForwardContext context)
     {
-        var gated = tokens * gate.Outputs;
-        var gateUp_2TI = context.Scratch.Take(Slot.Intermediate, (long)tokens * ScratchWidth);
+        var gateUp_2TI = context.Scratch.Take(Slot.Intermediate, tokens * ScratchWidth);
+        var gated = gateUp_2TI.Length / 2;
         Linear.Apply([new Product(gate.Weight, 0, tokens, 0), new Product(up.Weight, 0, tokens, gated)], gate.ActivationScales, x, [], gateUp_2TI, context);
         SwiGlu.InPlace(gateUp_2TI[..gated], gateUp_2TI[gated..], context.Threads);
         down.Apply(gateUp_2TI[gated..], x, tokens, context);

@@ -33,7 +33,7 @@ internal sealed class GroupedQueryAttention : IAttention
     }
 
     /// <inheritdoc/>
-    public int ScratchWidth => query.Outputs + key.Outputs + value.Outputs + output.Weight.Cols;
+    public long ScratchWidth => (long)query.Outputs + key.Outputs + value.Outputs + output.Weight.Cols;
 
     /// <inheritdoc/>
     public void Forward(Span<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
@@ -41,7 +41,7 @@ internal sealed class GroupedQueryAttention : IAttention
         var tokens = batch.TokenCount;
         var queryWidth = heads * headDim;
         var keyWidth = keyValueHeads * headDim;
-        var memory = context.Scratch.Take(Slot.Intermediate, (long)tokens * ScratchWidth);
+        var memory = context.Scratch.Take(Slot.Intermediate, tokens * ScratchWidth);
         var keys = tokens * queryWidth;
         var values = keys + (tokens * keyWidth);
         var projected = memory[..(values + (tokens * keyWidth))];

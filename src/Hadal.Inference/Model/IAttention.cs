@@ -6,7 +6,7 @@ namespace Hadal.Inference.Model;
 internal interface IAttention
 {
     /// <summary>Values of <see cref="Slot.Intermediate"/> that <see cref="Forward"/> needs for each token.</summary>
-    int ScratchWidth { get; }
+    long ScratchWidth { get; }
 
     /// <summary>Attends.</summary>
     /// <param name="x">[T, D]: normalised hidden states; receives the output.</param>

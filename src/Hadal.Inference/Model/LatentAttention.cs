@@ -61,7 +61,7 @@ internal sealed class LatentAttention : IAttention
     }
 
     /// <inheritdoc/>
-    public int ScratchWidth => (queryDown?.Outputs ?? 0) + queryUp.Outputs + keyValueDown.Outputs + output.Weight.Cols;
+    public long ScratchWidth => (queryDown?.Outputs ?? 0L) + queryUp.Outputs + keyValueDown.Outputs + output.Weight.Cols;
 
     /// <inheritdoc/>
     public void Forward(Span<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
@@ -72,7 +72,7 @@ internal sealed class LatentAttention : IAttention
 
         // Query (or its latent) and compressed row come from the same input.
         var first = queryDown ?? queryUp;
-        var memory = scratch.Take(Slot.Intermediate, (long)tokens * ScratchWidth);
+        var memory = scratch.Take(Slot.Intermediate, tokens * ScratchWidth);
         var firstCount = tokens * first.Outputs;
         var projected = memory[..(firstCount + (tokens * (c + r)))];
         var heads_THU = memory[^(tokens * h * u)..];

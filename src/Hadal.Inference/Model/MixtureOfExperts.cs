@@ -31,12 +31,12 @@ internal sealed class MixtureOfExperts : IFeedForward
     }
 
     /// <inheritdoc/>
-    public int ScratchWidth => UpStart + GatedWidth;
+    public long ScratchWidth => UpStart + GatedWidth;
 
-    private int GatedWidth => (router.ExpertsPerToken * intermediate) + (shared?.Linears.Gate.Outputs ?? 0);
+    private long GatedWidth => ((long)router.ExpertsPerToken * intermediate) + (shared?.Linears.Gate.Outputs ?? 0);
 
     // Outputs of the experts take the place of the gates.
-    private int UpStart => Math.Max(GatedWidth, router.ExpertsPerToken * hidden);
+    private long UpStart => Math.Max(GatedWidth, (long)router.ExpertsPerToken * hidden);
 
     /// <inheritdoc/>
     public void Forward(Span<float> x, int layer, int tokens, ForwardContext context)
@@ -59,8 +59,8 @@ internal sealed class MixtureOfExperts : IFeedForward
             rows[pairs + t] = t;
 
         // One job for all gates and ups, shared experts included: gates first, then ups in the same places.
-        var gateUp = context.Scratch.Take(Slot.Intermediate, (long)tokens * ScratchWidth);
-        var (gated, up) = (tokens * GatedWidth, tokens * UpStart);
+        var gateUp = context.Scratch.Take(Slot.Intermediate, tokens * ScratchWidth);
+        var (gated, up) = ((int)(tokens * GatedWidth), (int)(tokens * UpStart));
         var products = context.Scratch.TakeProducts(2 * (experts.Length + 1));
         var count = 0;
         for (var e = 0; e < experts.Length; e++)

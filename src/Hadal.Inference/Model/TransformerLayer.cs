@@ -26,7 +26,7 @@ internal sealed class TransformerLayer
     }
 
     /// <summary>Values of <see cref="Slot.Intermediate"/> that <see cref="Forward"/> needs for each token.</summary>
-    public int ScratchWidth => Math.Max(attention.ScratchWidth, feedForward.ScratchWidth);
+    public long ScratchWidth => Math.Max(attention.ScratchWidth, feedForward.ScratchWidth);
 
     /// <summary>Updates the residual stream in place.</summary>
     /// <param name="x">[T, D].</param>

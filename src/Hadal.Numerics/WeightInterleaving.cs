@@ -15,9 +15,8 @@ public static unsafe class WeightInterleaving
     /// <param name="format">The format.</param>
     public static bool Pays(WeightFormat format)
     {
-        // A copy of codes of two bits is a fifth larger: scales lie as bytes.
         var action = new PanelAction();
-        return InterleavedKernels.Enabled && format != WeightFormat.Q2_K && WeightFormats.TryDispatchInteger(format, ref action) && action.HasKernels;
+        return InterleavedKernels.Enabled && WeightFormats.TryDispatchInteger(format, ref action) && action.HasKernels;
     }
 
     /// <summary>Bytes of the copy of a matrix.</summary>

@@ -7,6 +7,13 @@ namespace Hadal.Numerics.Formats;
 /// <param name="Shift">The lowest bit in each byte.</param>
 internal readonly record struct CodePlace(int Vector, int Shift);
 
+/// <summary>Where four integer scales, or minima, of a block lie: in the four bytes of one lane.</summary>
+/// <param name="Lower">Their lower bits.</param>
+/// <param name="Bits">How many.</param>
+/// <param name="Upper">The bits above.</param>
+/// <param name="UpperBits">How many, if there are any.</param>
+internal readonly record struct ScalePlace(CodePlace Lower, int Bits, CodePlace Upper = default, int UpperBits = 0);
+
 /// <summary>
 /// Where a format keeps its codes, in terms of vectors that hold four bytes of a block of each of eight rows: what <see cref="Kernels.Integer.InterleavedPanel"/> lays
 /// out and <see cref="MachineCode.InterleavedTile"/> reads. A round is the shortest run of codes after which everything repeats.
@@ -34,13 +41,22 @@ internal sealed record CodeLayout(int RoundCodes, int[] Pieces, int Bits, Func<i
     /// <summary>Where 16 bytes with all integer scales and minima lie.</summary>
     public int ScalesAt { get; init; }
 
+    /// <summary>How many of the four vectors of those bytes, the last ones, are kept as they are: of formats with minima. Signed scales are laid out a byte each.</summary>
+    public int ScaleVectors { get; init; }
+
+    /// <summary>Where scales 4i to 4i + 3 lie in them.</summary>
+    public Func<int, ScalePlace> Scale { get; init; } = static _ => default;
+
+    /// <summary>Where minima 4i to 4i + 3 lie in them.</summary>
+    public Func<int, ScalePlace> Minimum { get; init; } = static _ => default;
+
     /// <summary>Codes that are bytes.</summary>
     /// <param name="at">Where they lie in a block.</param>
     public static CodeLayout OfBytes(int at) => new(32, [at, at + 16], 8, static step => new(step, 0));
 
-    /// <summary>Codes that are bytes, four of each row after four of each row.</summary>
+    /// <summary>The same with codes that are bytes, four of each row after four of each row.</summary>
     /// <param name="roundCodes">Codes of a round.</param>
-    public static CodeLayout OfSteps(int roundCodes) => new(roundCodes, [], 8, static step => new(step, 0));
+    public CodeLayout InSteps(int roundCodes) => new(roundCodes, [], 8, static step => new(step, 0)) { ScaleVectors = ScaleVectors, Scale = Scale, Minimum = Minimum };
 
     /// <summary>Thirty-two nibbles in 16 bytes, the first sixteen of them the lower ones.</summary>
     /// <param name="at">Where they lie in a block.</param>

@@ -56,11 +56,10 @@ internal unsafe interface IIntegerFormat<TSelf> : IWeightFormat<TSelf>
     /// <summary>From so many tokens on, interleaving rows on the way is faster than multiplying them as they lie; docs/PERFORMANCE.md.</summary>
     static virtual int InterleavedThreshold => 1;
 
-    /// <summary>The integer scales and minima of one block of each of eight rows; nothing for blocks of 32.</summary>
+    /// <summary>The signed integer scales of one block of each of eight rows; nothing for formats with minima and for blocks of 32.</summary>
     /// <param name="bytes">[4]: the 16 bytes at <see cref="CodeLayout.ScalesAt"/>, four of each row in a vector.</param>
     /// <param name="scales">[S/4]: receives four scales of each row, a byte each.</param>
-    /// <param name="minima">[S/4]: receives four minima of each row, if there are any.</param>
-    static virtual void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales, Vector256<uint>* minima)
+    static virtual void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales)
     {
     }
 

@@ -79,7 +79,7 @@ public readonly unsafe partial struct IQ4_XS : IIntegerFormat<IQ4_XS>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales, Vector256<uint>* minima)
+    public static void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales)
     {
         // Two nibbles of bytes 4 to 7, lower first, make two scales; their upper bits are pairs of bits, the lowest first.
         var (upper, even, odd) = (bytes[0] >>> 16, bytes[1] & Vector256.Create(0x0F0F_0F0Fu), (bytes[1] >>> 4) & Vector256.Create(0x0F0F_0F0Fu));

@@ -71,15 +71,12 @@ public readonly unsafe partial struct Q2_K : IIntegerFormat<Q2_K>
     static IntegerPanel IIntegerFormat<Q2_K>.Panel => new(256, 16, 0, HasMinimum: true, MaxCode: 3);
 
     /// <inheritdoc/>
-    static CodeLayout IIntegerFormat<Q2_K>.Layout => CodeLayout.OfRuns(Codes, 2);
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales, Vector256<uint>* minima)
+    static CodeLayout IIntegerFormat<Q2_K>.Layout => CodeLayout.OfRuns(Codes, 2) with
     {
-        for (var i = 0; i < 4; i++)
-            (scales[i], minima[i]) = (bytes[i] & Vector256.Create(0x0F0F_0F0Fu), (bytes[i] >>> 4) & Vector256.Create(0x0F0F_0F0Fu));
-    }
+        ScaleVectors = 4,
+        Scale = static four => new(new(four, 0), 4),
+        Minimum = static four => new(new(four, 4), 4),
+    };
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)

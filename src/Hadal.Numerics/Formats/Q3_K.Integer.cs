@@ -83,7 +83,7 @@ public readonly unsafe partial struct Q3_K : IIntegerFormat<Q3_K>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales, Vector256<uint>* minima)
+    public static void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales)
     {
         // The sixteen bytes begin two too early, so that they end with the block.
         var (low, high, bits) = ((bytes[0] >>> 16) | (bytes[1] << 16), (bytes[1] >>> 16) | (bytes[2] << 16), (bytes[2] >>> 16) | (bytes[3] << 16));

@@ -97,11 +97,7 @@ public readonly unsafe partial struct Q4_K : IIntegerFormat<Q4_K>
     static int IIntegerFormat<Q4_K>.InterleavedThreshold => 2;
 
     /// <inheritdoc/>
-    static CodeLayout IIntegerFormat<Q4_K>.Layout => CodeLayout.OfRuns(Codes, 4);
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales, Vector256<uint>* minima) => SixBitPairs.UnpackColumns(bytes, scales, minima);
+    static CodeLayout IIntegerFormat<Q4_K>.Layout => SixBitPairs.With(CodeLayout.OfRuns(Codes, 4));
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima) => SixBitPairs.PackColumns(block, rowBytes, count, scales, minima);

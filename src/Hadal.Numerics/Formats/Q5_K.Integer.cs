@@ -119,11 +119,7 @@ public readonly unsafe partial struct Q5_K : IIntegerFormat<Q5_K>
     static int IIntegerFormat<Q5_K>.InterleavedThreshold => 2;
 
     /// <inheritdoc/>
-    static CodeLayout IIntegerFormat<Q5_K>.Layout => CodeLayout.OfRuns(Codes, 4, HighBits);
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales, Vector256<uint>* minima) => SixBitPairs.UnpackColumns(bytes, scales, minima);
+    static CodeLayout IIntegerFormat<Q5_K>.Layout => SixBitPairs.With(CodeLayout.OfRuns(Codes, 4, HighBits));
 
     /// <inheritdoc/>
     public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima) => SixBitPairs.PackColumns(block, rowBytes, count, scales, minima);

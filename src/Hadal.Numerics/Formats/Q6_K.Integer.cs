@@ -154,7 +154,7 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales, Vector256<uint>* minima)
+    public static void UnpackScaleColumns(Vector256<uint>* bytes, Vector256<uint>* scales)
     {
         for (var i = 0; i < 4; i++)
             scales[i] = bytes[i];

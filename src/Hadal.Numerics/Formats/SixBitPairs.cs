@@ -133,16 +133,14 @@ internal static unsafe class SixBitPairs
         return Widen(b & 0x3F3F3F3F, ((c >> 4) & 0x0F0F0F0F) | ((b >> 2) & 0x30303030));
     }
 
-    /// <summary><see cref="IIntegerFormat{TSelf}.UnpackScaleColumns"/> of blocks whose first 16 bytes are two halves and the twelve bytes.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void UnpackColumns(Vector256<uint>* bytes, Vector256<uint>* scales, Vector256<uint>* minima)
+    /// <summary>A layout of codes with the scales and minima of blocks whose first 16 bytes are two halves and the twelve bytes.</summary>
+    /// <param name="codes">The layout.</param>
+    public static CodeLayout With(CodeLayout codes) => codes with
     {
-        var (six, nibble, two) = (Vector256.Create(0x3F3F_3F3Fu), Vector256.Create(0x0F0F_0F0Fu), Vector256.Create(0x3030_3030u));
-        scales[0] = bytes[1] & six;
-        scales[1] = (bytes[3] & nibble) | ((bytes[1] >>> 2) & two);
-        minima[0] = bytes[2] & six;
-        minima[1] = ((bytes[3] >>> 4) & nibble) | ((bytes[2] >>> 2) & two);
-    }
+        ScaleVectors = Bytes / sizeof(uint),
+        Scale = static four => four == 0 ? new(new(0, 0), 6) : new(new(2, 0), 4, new(0, 6), 2),
+        Minimum = static four => four == 0 ? new(new(1, 0), 6) : new(new(2, 4), 4, new(1, 6), 2),
+    };
 
     /// <summary>
     /// <see cref="IIntegerFormat{TSelf}.PackScales"/> of blocks whose first 16 bytes are two halves and the twelve bytes: four rows at a time, a row in each 128 bits.

@@ -71,6 +71,7 @@ internal sealed class InterleavedTile
     private const int Mask = 15;
     private const int Magnitude = 11;
     private const int Vector = InterleavedPanel.Vector;
+    private const int MaxScalePairs = 8;
 
     // On the stack: chains, then what there is no register for.
     private const int BlocksLeft = 4 * MaxTokens * Vector;
@@ -78,7 +79,8 @@ internal sealed class InterleavedTile
     private const int Arguments = BlocksLeft + 16;
     private const int Results = BlocksLeft + 24;
     private const int CallersStack = BlocksLeft + 32;
-    private const int StackBytes = BlocksLeft + 64;
+    private const int ScaleFours = BlocksLeft + 64;
+    private const int StackBytes = ScaleFours + (MaxScalePairs * Vector);
 
     private static readonly AssemblerRegister64[] TokenRegisters = [r8, r9, r10, r11, r12, r13];
 
@@ -104,6 +106,9 @@ internal sealed class InterleavedTile
     private int LowerMask => (1 << panel.Layout.Bits) - 1;
 
     private bool IsSuper => panel.Scales > 0;
+
+    // Scales and minima are unpacked for each block.
+    private bool HasPackedScales => IsSuper && panel.HasMinimum;
 
     /// <summary>Assembles a kernel and makes it callable.</summary>
     /// <param name="panel">Layout of the format.</param>
@@ -261,7 +266,10 @@ internal sealed class InterleavedTile
     {
         var round = c.CreateLabel();
         ForEach(t => c.vpxor(Ymm(Sums + t), Ymm(Sums + t), Ymm(Sums + t)));
-        c.lea(rsi, __[rdi + panel.ScalePairs]);
+        if (HasPackedScales)
+            UnpackScales();
+        else
+            c.lea(rsi, __[rdi + panel.ScalesAt]);
         Prefetch(panel.Codes);
         c.add(rdi, panel.Codes);
         c.mov(ecx, panel.Rounds);
@@ -272,25 +280,25 @@ internal sealed class InterleavedTile
         for (var i = 0; i < scales; i++)
         {
             var scale = i;
-            Steps(i * panel.SumLength / 4, panel.SumLength / 4, () =>
-            {
-                // One of the two scales of each row, twice.
-                c.vpmovsxbw(Ymm(Scale), __xmmword_ptr[rsi + (scale / 2 * InterleavedPanel.PairBytes)]);
-                c.vpshufb(Ymm(Scale), Ymm(Scale), constants.Vector(j => (j % 16 / 4 * 4) + (2 * (scale % 2)) + (j % 2)));
-            });
+            Steps(i * panel.SumLength / 4, panel.SumLength / 4, () => LoadScale(scale));
         }
 
-        c.add(rsi, scales / 2 * InterleavedPanel.PairBytes);
+        c.add(rsi, scales / 2 * (HasPackedScales ? Vector : InterleavedPanel.PairBytes));
         c.add(rdi, bytes);
         c.add(rax, panel.Layout.RoundCodes);
         c.dec(ecx);
         c.jnz(round);
 
-        // rsi is at the end of the scales.
-        var start = panel.Codes;
+        // rdi is at the end of the block.
+        var start = rdi - panel.Bytes;
         if (panel.ZeroPoint != 0)
         {
-            PairSums(panel.ScalePairs - start, Partial);
+            for (var pair = 0; pair < panel.Scales / 2; pair++)
+            {
+                c.vpmovsxbw(Ymm(Codes), __xmmword_ptr[start + panel.ScalesAt + (pair * InterleavedPanel.PairBytes)]);
+                AddPairSums(Codes, pair);
+            }
+
             ForEach(t =>
             {
                 c.vpslld(Ymm(Partial + t), Ymm(Partial + t), (byte)BitOperations.Log2((uint)panel.ZeroPoint));
@@ -298,14 +306,62 @@ internal sealed class InterleavedTile
             });
         }
 
-        AddToChains(__xmmword_ptr[rsi - start]);
+        AddToChains(__xmmword_ptr[start]);
         if (panel.HasMinimum)
         {
-            PairSums(panel.Minima - start, Partial);
-            SubtractFromSums(__xmmword_ptr[rsi - start + 16]);
+            for (var pair = 0; pair < panel.Scales / 2; pair++)
+            {
+                if (pair % 2 == 0)
+                    UnpackFour(start + panel.ScalesAt, panel.Layout.Minimum(pair / 2));
+                var first = 2 * (pair % 2);
+                c.vpshufb(Ymm(Scale), Ymm(Codes), constants.Vector(j => j % 2 == 1 ? 0x80 : (j % 16 / 4 * 4) + first + (j % 4 / 2)));
+                AddPairSums(Scale, pair);
+            }
+
+            SubtractFromSums(__xmmword_ptr[start + 16]);
         }
 
         StoreChains();
+    }
+
+    // Four scales of each row go to the stack, for two of them as they are, for the other two moved to their place; rsi = where.
+    private void UnpackScales()
+    {
+        for (var pair = 0; pair < panel.Scales / 2; pair++)
+        {
+            if (pair % 2 == 0)
+                UnpackFour(rdi + panel.ScalesAt, panel.Layout.Scale(pair / 2));
+            else
+                c.vpsrld(Ymm(Codes), Ymm(Codes), 16);
+            c.vmovdqa(__ymmword_ptr[rsp + ScaleFours + (pair * Vector)], Ymm(Codes));
+        }
+
+        c.lea(rsi, __[rsp + ScaleFours]);
+    }
+
+    // ymm12 = four scales or minima of each row, a byte each.
+    private void UnpackFour(AssemblerMemoryOperand from, ScalePlace place)
+    {
+        Bits(Codes, from, place.Lower, 0, place.Bits);
+        if (place.UpperBits == 0)
+            return;
+        Bits(Broadcast, from, place.Upper, place.Bits, place.UpperBits);
+        c.vpor(Ymm(Codes), Ymm(Codes), Ymm(Broadcast));
+    }
+
+    // ymm14 = a scale of each row, twice: one of the two that lie together.
+    private void LoadScale(int scale)
+    {
+        var pair = scale / 2;
+        if (HasPackedScales)
+        {
+            c.vmovdqa(Ymm(Scale), __ymmword_ptr[rsi + (pair * Vector)]);
+            c.vpshufb(Ymm(Scale), Ymm(Scale), constants.Vector(j => j % 2 == 1 ? 0x80 : (j % 16 / 4 * 4) + (scale % 2)));
+            return;
+        }
+
+        c.vpmovsxbw(Ymm(Scale), __xmmword_ptr[rsi + (pair * InterleavedPanel.PairBytes)]);
+        c.vpshufb(Ymm(Scale), Ymm(Scale), constants.Vector(j => (j % 16 / 4 * 4) + (2 * (scale % 2)) + (j % 2)));
     }
 
     private void SmallBlock()
@@ -397,10 +453,10 @@ internal sealed class InterleavedTile
     private void LoadCodes(int step)
     {
         var layout = panel.Layout;
-        Bits(Codes, layout.Lower(step), 0, layout.Bits);
+        Bits(Codes, __[rdi], layout.Lower(step), 0, layout.Bits);
         if (layout.UpperBits > 0)
         {
-            Bits(Broadcast, layout.Upper(step), layout.Bits, layout.UpperBits);
+            Bits(Broadcast, __[rdi], layout.Upper(step), layout.Bits, layout.UpperBits);
             c.vpor(Ymm(Codes), Ymm(Codes), Ymm(Broadcast));
         }
 
@@ -411,9 +467,9 @@ internal sealed class InterleavedTile
     }
 
     // Some bits of every byte of a vector, moved to bit position to. Shifts are of 16-bit lanes: what comes in from the neighbour is masked.
-    private void Bits(int target, CodePlace from, int to, int count)
+    private void Bits(int target, AssemblerMemoryOperand vectors, CodePlace from, int to, int count)
     {
-        var vector = __ymmword_ptr[rdi + (from.Vector * Vector)];
+        var vector = __ymmword_ptr[vectors + (from.Vector * Vector)];
         if (count == 8)
         {
             c.vmovdqu(Ymm(target), vector);
@@ -440,23 +496,14 @@ internal sealed class InterleavedTile
 
     private AssemblerMemoryOperand Activations(int token, int step) => __dword_ptr[TokenRegisters[token] + rax + (step * 4)];
 
-    // Numbers of the rows, two in a pair, times the sums of activations that belong to them.
-    private void PairSums(int offset, int target)
+    // partial sums += two numbers of each row times the sums of activations that belong to them.
+    private void AddPairSums(int numbers, int pair) => ForEach(t =>
     {
-        for (var pair = 0; pair < panel.Scales / 2; pair++)
-        {
-            c.vpmovsxbw(Ymm(Codes), __xmmword_ptr[rsi + offset + (pair * InterleavedPanel.PairBytes)]);
-            var isFirst = pair == 0;
-            var at = pair * 4;
-            ForEach(t =>
-            {
-                c.vpbroadcastd(Ymm(Broadcast), __dword_ptr[TokenRegisters[t] + rbx + at]);
-                c.vpmaddwd(isFirst ? Ymm(target + t) : Ymm(Broadcast), Ymm(Codes), Ymm(Broadcast));
-                if (!isFirst)
-                    c.vpaddd(Ymm(target + t), Ymm(target + t), Ymm(Broadcast));
-            });
-        }
-    }
+        c.vpbroadcastd(Ymm(Broadcast), __dword_ptr[TokenRegisters[t] + rbx + (pair * 4)]);
+        c.vpmaddwd(pair == 0 ? Ymm(Partial + t) : Ymm(Broadcast), Ymm(numbers), Ymm(Broadcast));
+        if (pair > 0)
+            c.vpaddd(Ymm(Partial + t), Ymm(Partial + t), Ymm(Broadcast));
+    });
 
     private void StoreChains() => ForEach(t => c.vmovups(__ymmword_ptr[r14 + (t * Vector)], Ymm(Sums + t)));
 

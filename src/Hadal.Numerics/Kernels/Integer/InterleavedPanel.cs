@@ -10,8 +10,9 @@ namespace Hadal.Numerics.Kernels.Integer;
 /// format (<see cref="CodeLayout"/>), but a vector holds four bytes of each row: laying them out so takes few instructions, at load or on the way to a product.
 /// </summary>
 /// <remarks>
-/// A super-block: d binary16 [8], then with minima dmin binary16 [8] and m int8 [S/2][8][2]; s int8 [S/2][8][2]; codes. A block of 32: d binary16 [8], with a
-/// minimum m binary16 [8]; codes. Codes are vectors, for each round those of <see cref="CodeLayout.Pieces"/> and then that of the fifth bits.
+/// A super-block: d binary16 [8]; then s int8 [S/2][8][2], or, with minima, dmin binary16 [8] and the packed scales and minima as vectors
+/// (<see cref="CodeLayout.ScaleVectors"/>); codes. A block of 32: d binary16 [8], with a minimum m binary16 [8]; codes. So it is as large as the blocks it is made
+/// of, but for scales that are unpacked. Codes are vectors, for each round those of <see cref="CodeLayout.Pieces"/> and then that of the fifth bits.
 /// </remarks>
 internal sealed unsafe class InterleavedPanel
 {
@@ -21,7 +22,7 @@ internal sealed unsafe class InterleavedPanel
     /// <summary>Bytes of four codes, or of one number, of all rows.</summary>
     public const int Vector = 32;
 
-    /// <summary>Bytes of two integer scales or minima of all rows.</summary>
+    /// <summary>Bytes of two integer scales of all rows, where they lie a byte each.</summary>
     public const int PairBytes = 16;
 
     private const int HalfBytes = 16;
@@ -29,7 +30,7 @@ internal sealed unsafe class InterleavedPanel
     private InterleavedPanel(IntegerPanel panel, CodeLayout layout, bool isExpanded = false)
     {
         Layout = layout;
-        Expanded = isExpanded ? this : new InterleavedPanel(panel, CodeLayout.OfSteps(panel.Scales == 0 ? panel.BlockLength : 2 * panel.SumLength), isExpanded: true);
+        Expanded = isExpanded ? this : new InterleavedPanel(panel, layout.InSteps(panel.Scales == 0 ? panel.BlockLength : 2 * panel.SumLength), isExpanded: true);
         BlockLength = panel.BlockLength;
         Scales = panel.Scales;
         SumLength = panel.SumLength;
@@ -39,9 +40,8 @@ internal sealed unsafe class InterleavedPanel
         PartSteps = SumLength / 4;
         while (!IsSigned && PartSteps * 2 * panel.MaxCode * IntegerActivations.MaxCode > short.MaxValue)
             PartSteps /= 2;
-        Minima = HalfBytes * (HasMinimum ? 2 : 1);
-        ScalePairs = Minima + (HasMinimum ? Scales / 2 * PairBytes : 0);
-        Codes = ScalePairs + (Scales / 2 * PairBytes);
+        ScalesAt = HalfBytes * (HasMinimum ? 2 : 1);
+        Codes = ScalesAt + (HasMinimum ? layout.ScaleVectors * Vector : Scales / 2 * PairBytes);
         RoundVectors = isExpanded ? layout.RoundCodes / 4 : (layout.Pieces.Length * RowColumns.Columns / Rounds) + (layout.FifthBitsAt is null ? 0 : 1);
         Bytes = Codes + (Rounds * RoundVectors * Vector);
     }
@@ -81,11 +81,8 @@ internal sealed unsafe class InterleavedPanel
     /// <summary>Vectors of codes of a round.</summary>
     public int RoundVectors { get; }
 
-    /// <summary>Where the integer minima begin; dmin lies before them.</summary>
-    public int Minima { get; }
-
-    /// <summary>Where the integer scales begin.</summary>
-    public int ScalePairs { get; }
+    /// <summary>Where the integer scales begin; dmin lies before them.</summary>
+    public int ScalesAt { get; }
 
     /// <summary>Where the codes begin.</summary>
     public int Codes { get; }
@@ -126,8 +123,8 @@ internal sealed unsafe class InterleavedPanel
         where TFormat : struct, IIntegerFormat<TFormat>
     {
         var panel = Of<TFormat>();
-        var columns = stackalloc Vector256<uint>[3 * RowColumns.Columns];
-        var (bytes, codes, scalesAt) = (panel.Bytes, panel.Codes, panel.Layout.ScalesAt);
+        var columns = stackalloc Vector256<uint>[2 * RowColumns.Columns];
+        var (bytes, codes, scalesAt, vectors) = (panel.Bytes, panel.Codes, panel.Layout.ScalesAt, panel.Layout.ScaleVectors);
         var fifthBits = panel.Layout.FifthBitsAt;
         fixed (int* pieces = panel.Layout.Pieces)
         {
@@ -147,14 +144,17 @@ internal sealed unsafe class InterleavedPanel
                 if (panel.Scales > 0)
                 {
                     RowColumns.Transpose(rows + scalesAt, stride, (byte*)columns, Vector);
-                    panel.StoreScales<TFormat>(columns, target);
+                    for (var i = 0; i < vectors; i++)
+                        columns[RowColumns.Columns - vectors + i].Store((uint*)(target + panel.ScalesAt + (i * Vector)));
+                    if (vectors == 0)
+                        panel.StoreScales<TFormat>(columns, target + panel.ScalesAt);
                 }
 
-                var vectors = target + codes;
-                for (var i = 0; i < pieceCount; i++, vectors += RowColumns.Columns * Vector)
-                    RowColumns.Transpose(rows + pieces[i], stride, vectors, Vector);
+                var column = target + codes;
+                for (var i = 0; i < pieceCount; i++, column += RowColumns.Columns * Vector)
+                    RowColumns.Transpose(rows + pieces[i], stride, column, Vector);
                 if (fifthBits is { } at)
-                    CodeLayout.SpreadFifthBits(DoubleWords(rows + at, stride)).Store((uint*)vectors);
+                    CodeLayout.SpreadFifthBits(DoubleWords(rows + at, stride)).Store((uint*)column);
             }
         }
     }
@@ -164,14 +164,9 @@ internal sealed unsafe class InterleavedPanel
         where TFormat : struct, IIntegerFormat<TFormat>
     {
         var scales = columns + RowColumns.Columns;
-        var minima = scales + RowColumns.Columns;
-        TFormat.UnpackScaleColumns(columns, scales, minima);
+        TFormat.UnpackScaleColumns(columns, scales);
         for (var four = 0; four < Scales / 4; four++)
-        {
-            Pairs(scales[four]).Store((ushort*)(target + ScalePairs + (four * Vector)));
-            if (HasMinimum)
-                Pairs(minima[four]).Store((ushort*)(target + Minima + (four * Vector)));
-        }
+            Pairs(scales[four]).Store((ushort*)(target + (four * Vector)));
     }
 
     // The lower two bytes of every lane, then the upper two.

@@ -239,10 +239,10 @@ public sealed unsafe class IntegerProductTests
 
                 for (var s = 0; s < panel.Scales; s++)
                 {
-                    var at = (s / 2 * InterleavedPanel.PairBytes) + (2 * r) + (s % 2);
-                    Assert.Equal(scales[s * panel.SumLength / 16], (sbyte)block[panel.ScalePairs + at]);
+                    var all = block[panel.ScalesAt..];
+                    Assert.Equal(scales[s * panel.SumLength / 16], TFormat.HasMinimum ? Number(all, panel.Layout.Scale(s / 4), r, s % 4) : (sbyte)all[(s / 2 * InterleavedPanel.PairBytes) + (2 * r) + (s % 2)]);
                     if (TFormat.HasMinimum)
-                        Assert.Equal(minima[s * panel.SumLength / 16], (sbyte)block[panel.Minima + at]);
+                        Assert.Equal(minima[s * panel.SumLength / 16], Number(all, panel.Layout.Minimum(s / 4), r, s % 4));
                 }
 
                 for (var k = 0; k < codes.Length; k++)
@@ -255,13 +255,15 @@ public sealed unsafe class IntegerProductTests
         {
             var round = codes[(k / panel.Layout.RoundCodes * panel.RoundVectors * InterleavedPanel.Vector)..];
             var step = k % panel.Layout.RoundCodes / 4;
-            var lower = Bits(round, panel.Layout.Lower(step), panel.Layout.Bits);
-            if (panel.Layout.Table.Length > 0)
-                return panel.Layout.Table[lower];
-            var upper = panel.Layout.UpperBits == 0 ? 0 : Bits(round, panel.Layout.Upper(step), panel.Layout.UpperBits);
-            return panel.IsSigned ? (sbyte)lower : lower | (upper << panel.Layout.Bits);
+            var number = Number(round, new(panel.Layout.Lower(step), panel.Layout.Bits, panel.Layout.Upper(step), panel.Layout.UpperBits), row, k % 4);
+            return panel.Layout.Table.Length > 0 ? panel.Layout.Table[number] : panel.IsSigned ? (sbyte)number : number;
+        }
 
-            int Bits(ReadOnlySpan<byte> vectors, CodePlace place, int count) => (vectors[(place.Vector * InterleavedPanel.Vector) + (row * 4) + (k % 4)] >> place.Shift) & ((1 << count) - 1);
+        private static int Number(ReadOnlySpan<byte> vectors, ScalePlace place, int row, int column)
+        {
+            return Bits(vectors, place.Lower, place.Bits) | (place.UpperBits == 0 ? 0 : Bits(vectors, place.Upper, place.UpperBits) << place.Bits);
+
+            int Bits(ReadOnlySpan<byte> vectors, CodePlace from, int count) => (vectors[(from.Vector * InterleavedPanel.Vector) + (row * 4) + column] >> from.Shift) & ((1 << count) - 1);
         }
     }
 

@@ -72,8 +72,10 @@ public sealed class ModelBenchmark
             foreach (var cache in caches)
                 cache.Truncate(0);
 
+            // What measuring the bandwidth takes is not the model's: so the peak is read before it, and what there is without it once everything has been used.
             var memory = Memory(peak: true);
-            var before = ReadBandwidth.Measure(threads) / 1e9;
+            using var bandwidths = new ReadBandwidth(threads);
+            var before = bandwidths.Measure() / 1e9;
             var start = Stopwatch.GetTimestamp();
             foreach (var cache in caches)
             {
@@ -83,8 +85,8 @@ public sealed class ModelBenchmark
 
             var prefillSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
             var decoded = Decode(caches, random, plan.GenerateTokens, traffic, context, cancellation);
-            memory = Math.Max(memory, Memory(peak: false));
-            var after = ReadBandwidth.Measure(threads) / 1e9;
+            memory = Math.Max(memory, Memory(peak: false) - bandwidths.ByteLength);
+            var after = bandwidths.Measure() / 1e9;
             var bandwidth = (before + after) / 2;
             var peak = ArithmeticPeak.Measure(threads);
             var rate = (double)plan.GenerateTokens * plan.Batch / decoded.Seconds;
@@ -127,7 +129,6 @@ public sealed class ModelBenchmark
         }
     }
 
-    // What measuring the bandwidth takes is not the model's: so the peak is read before it, and what there is once everything has been used.
     private static long Memory(bool peak)
     {
         using var process = Process.GetCurrentProcess();

@@ -5,23 +5,38 @@ using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Kernels;
 
-/// <summary>How fast all workers together read memory: the wall that decoding is measured against.</summary>
-public static unsafe class ReadBandwidth
+/// <summary>
+/// How fast all workers together read memory: the wall that decoding is measured against. The memory read is kept until the end: where a virtual machine gives
+/// free memory back to its host, doing so slows down whatever runs in the seconds that follow.
+/// </summary>
+public sealed unsafe class ReadBandwidth : IDisposable
 {
     private const int Page = 4096;
+    private const int Slice = 1 << 20;
 
-    /// <summary>Reads memory much larger than the caches several times and reports the fastest pass.</summary>
+    private readonly KernelThreads threads;
+    private readonly NativeBuffer buffer;
+
+    /// <summary>Takes memory much larger than the caches.</summary>
     /// <param name="threads">Workers to read with.</param>
-    /// <param name="passes">Times to read.</param>
-    /// <returns>Bytes per second.</returns>
-    public static double Measure(KernelThreads threads, int passes = 5)
+    public ReadBandwidth(KernelThreads threads)
     {
         ArgumentNullException.ThrowIfNull(threads);
-        const int Slice = 1 << 20;
+        this.threads = threads;
 
         // Written first: a page that never was is not read from memory.
-        using var buffer = new NativeBuffer(512L * Slice);
+        buffer = new NativeBuffer(512L * Slice);
         buffer.Span<byte>(0, (int)buffer.ByteLength).Fill(1);
+    }
+
+    /// <summary>Bytes of memory taken.</summary>
+    public long ByteLength => buffer.ByteLength;
+
+    /// <summary>Reads it several times and reports the fastest pass.</summary>
+    /// <param name="passes">Times to read.</param>
+    /// <returns>Bytes per second.</returns>
+    public double Measure(int passes = 5)
+    {
         var slices = (int)(buffer.ByteLength / Slice);
         var sums = new long[threads.Count];
         var best = 0.0;
@@ -48,6 +63,9 @@ public static unsafe class ReadBandwidth
         fixed (long* s = sums)
             threads.Run((int)Math.Min(weight.ByteLength / Page, int.MaxValue), 64, new TouchJob(weight.Data, s));
     }
+
+    /// <inheritdoc/>
+    public void Dispose() => buffer.Dispose();
 
     private readonly struct TouchJob(byte* data, long* sums) : IKernelJob
     {

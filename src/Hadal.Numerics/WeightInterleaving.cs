@@ -58,7 +58,7 @@ public static unsafe class WeightInterleaving
             where TFormat : struct, IIntegerFormat<TFormat>
         {
             Panel = InterleavedPanel.Of<TFormat>();
-            HasKernels = InterleavedKernels.Find<TFormat>(1, PanelSource.Memory) != null;
+            HasKernels = InterleavedKernels.Find<TFormat>(1, PanelSource.Copy) != null;
         }
     }
 
@@ -86,8 +86,9 @@ public static unsafe class WeightInterleaving
             for (var p = Start; p < End; p++)
             {
                 var row = p * InterleavedPanel.Rows;
-                InterleavedPanel.Pack<TFormat>(
-                    Weight.Data + (row * Weight.RowBytes), Weight.RowBytes, Math.Min(InterleavedPanel.Rows, Weight.Rows - row), blocks, Target + ((long)p * blocks * panel.Bytes));
+                var target = Target + ((long)p * blocks * panel.Bytes);
+                InterleavedPanel.Pack<TFormat>(Weight.Data + (row * Weight.RowBytes), Weight.RowBytes, Math.Min(InterleavedPanel.Rows, Weight.Rows - row), blocks, target);
+                panel.MoveCodes(target, blocks);
             }
         }
     }

@@ -2,17 +2,11 @@ using System.Runtime.Intrinsics;
 
 namespace Hadal.Numerics.Formats;
 
-/// <summary>Where four codes that follow each other lie: in the four bytes of one lane of a vector, from bit <see cref="Shift"/> on.</summary>
-/// <param name="Vector">The vector, from the start of its round.</param>
+/// <summary>Some bits of four codes, or integer scales, that follow each other: in the four bytes of one lane of a vector.</summary>
+/// <param name="Vector">The vector.</param>
 /// <param name="Shift">The lowest bit in each byte.</param>
-internal readonly record struct CodePlace(int Vector, int Shift);
-
-/// <summary>Where four integer scales, or minima, of a block lie: in the four bytes of one lane.</summary>
-/// <param name="Lower">Their lower bits.</param>
-/// <param name="Bits">How many.</param>
-/// <param name="Upper">The bits above.</param>
-/// <param name="UpperBits">How many, if there are any.</param>
-internal readonly record struct ScalePlace(CodePlace Lower, int Bits, CodePlace Upper = default, int UpperBits = 0);
+/// <param name="Bits">How many bits.</param>
+internal readonly record struct BitField(int Vector, int Shift, int Bits);
 
 /// <summary>
 /// Where a format keeps its codes, in terms of vectors that hold four bytes of a block of each of eight rows: what <see cref="Kernels.Integer.InterleavedPanel"/> lays
@@ -20,17 +14,10 @@ internal readonly record struct ScalePlace(CodePlace Lower, int Bits, CodePlace 
 /// </summary>
 /// <param name="RoundCodes">Codes of a round.</param>
 /// <param name="Pieces">Where runs of 16 bytes begin in a block, in the order of their vectors, four for each.</param>
-/// <param name="Bits">Bits of a code, or its lower bits: 8, 4 or 2.</param>
-/// <param name="Lower">Where they are, by step of four codes in a round.</param>
-internal sealed record CodeLayout(int RoundCodes, int[] Pieces, int Bits, Func<int, CodePlace> Lower)
+/// <param name="Code">Where the bits of a step of four codes in a round are, the lowest first; vectors are counted from the start of the round.</param>
+internal sealed record CodeLayout(int RoundCodes, int[] Pieces, Func<int, BitField[]> Code)
 {
     private const int RunBytes = 32;
-
-    /// <summary>Bits of a code above the lower ones.</summary>
-    public int UpperBits { get; init; }
-
-    /// <summary>Where they are.</summary>
-    public Func<int, CodePlace> Upper { get; init; } = static _ => default;
 
     /// <summary>Where four bytes lie of which bit i is the fifth bit of code i, if a block has them: the last vector of its round, see <see cref="SpreadFifthBits"/>.</summary>
     public int? FifthBitsAt { get; init; }
@@ -45,28 +32,55 @@ internal sealed record CodeLayout(int RoundCodes, int[] Pieces, int Bits, Func<i
     public int ScaleVectors { get; init; }
 
     /// <summary>Where scales 4i to 4i + 3 lie in them.</summary>
-    public Func<int, ScalePlace> Scale { get; init; } = static _ => default;
+    public Func<int, BitField[]> Scale { get; init; } = static _ => [];
 
     /// <summary>Where minima 4i to 4i + 3 lie in them.</summary>
-    public Func<int, ScalePlace> Minimum { get; init; } = static _ => default;
+    public Func<int, BitField[]> Minimum { get; init; } = static _ => [];
 
     /// <summary>Codes that are bytes.</summary>
     /// <param name="at">Where they lie in a block.</param>
-    public static CodeLayout OfBytes(int at) => new(32, [at, at + 16], 8, static step => new(step, 0));
+    public static CodeLayout OfBytes(int at) => new(32, [at, at + 16], static step => [new(step, 0, 8)]);
 
     /// <summary>The same with codes that are bytes, four of each row after four of each row.</summary>
     /// <param name="roundCodes">Codes of a round.</param>
-    public CodeLayout InSteps(int roundCodes) => new(roundCodes, [], 8, static step => new(step, 0)) { ScaleVectors = ScaleVectors, Scale = Scale, Minimum = Minimum };
+    public CodeLayout InSteps(int roundCodes) => new(roundCodes, [], static step => [new(step, 0, 8)]) { ScaleVectors = ScaleVectors, Scale = Scale, Minimum = Minimum };
+
+    /// <summary>
+    /// The same with codes where a copy made at load keeps them, so that they take fewer instructions: where their bits lie apart, eight steps lie in as many vectors
+    /// as codes have bits, whole codes as far as they fit, the others in the bits that those leave.
+    /// </summary>
+    public CodeLayout InCopy()
+    {
+        const int Steps = 8, ByteBits = 8;
+        if (Code(0).Length == 1)
+            return this;
+        var bits = Code(0).Sum(static field => field.Bits);
+        var whole = ByteBits / bits;
+        var places = new List<BitField>[Steps];
+        var (vector, shift) = (0, whole * bits);
+        for (var step = 0; step < Steps; step++)
+        {
+            places[step] = step < whole * bits ? [new(step / whole, step % whole * bits, bits)] : [];
+            for (var left = step < whole * bits ? 0 : bits; left > 0;)
+            {
+                var count = Math.Min(left, ByteBits - shift);
+                places[step].Add(new(vector, shift, count));
+                left -= count;
+                shift += count;
+                if (shift == ByteBits)
+                    (vector, shift) = (vector + 1, whole * bits);
+            }
+        }
+
+        return this with { Code = step => [.. places[step % Steps].Select(field => field with { Vector = field.Vector + (step / Steps * bits) })] };
+    }
 
     /// <summary>Thirty-two nibbles in 16 bytes, the first sixteen of them the lower ones.</summary>
     /// <param name="at">Where they lie in a block.</param>
     /// <param name="fifthBitsAt">Where their fifth bits lie, if they have them.</param>
-    public static CodeLayout OfNibbles(int at, int? fifthBitsAt = null) => new(32, [at], 4, static step => new(step % 4, step / 4 * 4))
-    {
-        FifthBitsAt = fifthBitsAt,
-        UpperBits = fifthBitsAt is null ? 0 : 1,
-        Upper = static step => new(4, (4 * (step % 2)) + (step / 2)),
-    };
+    public static CodeLayout OfNibbles(int at, int? fifthBitsAt = null) => fifthBitsAt is null
+        ? new(32, [at], static step => [Nibble(step)])
+        : new(32, [at], static step => [Nibble(step), new(4, (4 * (step % 2)) + (step / 2), 1)]) { FifthBitsAt = fifthBitsAt };
 
     /// <summary>Runs of 32 bytes that hold a row of 32 codes in their lowest bits, the next one in the bits above, and so on.</summary>
     /// <param name="at">Where they lie in a block.</param>
@@ -80,11 +94,10 @@ internal sealed record CodeLayout(int RoundCodes, int[] Pieces, int Bits, Func<i
         var vectors = runs.Count * RunBytes / 4;
         if (upperAt is { } upper)
             runs.Add(upper);
-        return new(upperAt is null ? rows * 32 : Block, [.. runs.SelectMany(static run => (int[])[run, run + 16])], bits, step => new((step / 8 / rows * 8) + (step % 8), step / 8 % rows * bits))
-        {
-            UpperBits = upperAt is null ? 0 : 1,
-            Upper = step => new(vectors + (step % 8), step / 8),
-        };
+        int[] pieces = [.. runs.SelectMany(static run => (int[])[run, run + 16])];
+        return upperAt is null ? new(rows * 32, pieces, step => [Lower(step)]) : new(Block, pieces, step => [Lower(step), new(vectors + (step % 8), step / 8, 1)]);
+
+        BitField Lower(int step) => new((step / 8 / rows * 8) + (step % 8), step / 8 % rows * bits, bits);
     }
 
     /// <summary>Bit i of four bytes goes to byte i mod 4, there to the bit that <see cref="OfNibbles"/> says.</summary>
@@ -97,4 +110,6 @@ internal sealed record CodeLayout(int RoundCodes, int[] Pieces, int Bits, Func<i
         swap = (bits ^ (bits >>> 7)) & Vector256.Create(0x00AA_00AAu);
         return bits ^ swap ^ (swap << 7);
     }
+
+    private static BitField Nibble(int step) => new(step % 4, step / 4 * 4, 4);
 }

@@ -72,7 +72,7 @@ public readonly unsafe partial struct IQ4_XS : IIntegerFormat<IQ4_XS>
 
     /// <inheritdoc/>
     static CodeLayout IIntegerFormat<IQ4_XS>.Layout => new(
-        64, [.. Enumerable.Range(0, SubBlocks).Select(static j => Codes + (16 * j))], 4, static step => new((step / 8 * 4) + (step % 4), step / 4 % 2 * 4))
+        64, [.. Enumerable.Range(0, SubBlocks).Select(static j => Codes + (16 * j))], static step => [new((step / 8 * 4) + (step % 4), step / 4 % 2 * 4, 4)])
     {
         Table = IQ4_NL.Table.ToArray(),
     };

@@ -74,8 +74,8 @@ public readonly unsafe partial struct Q2_K : IIntegerFormat<Q2_K>
     static CodeLayout IIntegerFormat<Q2_K>.Layout => CodeLayout.OfRuns(Codes, 2) with
     {
         ScaleVectors = 4,
-        Scale = static four => new(new(four, 0), 4),
-        Minimum = static four => new(new(four, 4), 4),
+        Scale = static four => [new(four, 0, 4)],
+        Minimum = static four => [new(four, 4, 4)],
     };
 
     /// <inheritdoc/>

@@ -145,10 +145,9 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
 
     /// <inheritdoc/>
     static CodeLayout IIntegerFormat<Q6_K>.Layout => new(
-        128, [0, 16, 32, 48, HighBits, HighBits + 16, 64, 80, 96, 112, HighBits + 32, HighBits + 48], 4, static step => new((step / 8 % 2 * 8) + (step % 8), step / 16 * 4))
+        128, [0, 16, 32, 48, HighBits, HighBits + 16, 64, 80, 96, 112, HighBits + 32, HighBits + 48],
+        static step => [new((step / 8 % 2 * 8) + (step % 8), step / 16 * 4, 4), new(16 + (step % 8), step / 8 * 2, 2)])
     {
-        UpperBits = 2,
-        Upper = static step => new(16 + (step % 8), step / 8 * 2),
         ScalesAt = Scales,
     };
 

@@ -138,8 +138,8 @@ internal static unsafe class SixBitPairs
     public static CodeLayout With(CodeLayout codes) => codes with
     {
         ScaleVectors = Bytes / sizeof(uint),
-        Scale = static four => four == 0 ? new(new(0, 0), 6) : new(new(2, 0), 4, new(0, 6), 2),
-        Minimum = static four => four == 0 ? new(new(1, 0), 6) : new(new(2, 4), 4, new(1, 6), 2),
+        Scale = static four => four == 0 ? [new(0, 0, 6)] : [new(2, 0, 4), new(0, 6, 2)],
+        Minimum = static four => four == 0 ? [new(1, 0, 6)] : [new(2, 4, 4), new(1, 6, 2)],
     };
 
     /// <summary>

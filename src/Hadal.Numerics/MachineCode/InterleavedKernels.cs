@@ -10,7 +10,7 @@ namespace Hadal.Numerics.MachineCode;
 /// </summary>
 internal static unsafe class InterleavedKernels
 {
-    private const int Sources = 3;
+    private static readonly int Sources = Enum.GetValues<PanelSource>().Length;
 
     public static readonly bool Enabled =
         InterleavedTile.IsSupported && !VnniTile.IsSupported && Environment.GetEnvironmentVariable("HADAL_KERNEL") != "portable";
@@ -23,25 +23,27 @@ internal static unsafe class InterleavedKernels
         Enabled ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void>)Cache<TFormat>.Kernels[(Sources * (tokens - 1)) + (int)source].Value : null;
 
     /// <summary>What expands a panel for <see cref="PanelSource.Expanded"/>, or null; it passes over the third argument.</summary>
-    public static delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void> FindExpansion<TFormat>()
+    /// <param name="isCopy">Whether the panel is <see cref="InterleavedPanel.Copied"/>.</param>
+    public static delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void> FindExpansion<TFormat>(bool isCopy)
         where TFormat : struct, IIntegerFormat<TFormat> =>
-        Enabled ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void>)Cache<TFormat>.Expansion.Value : null;
+        Enabled ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void>)(isCopy ? Cache<TFormat>.CopyExpansion : Cache<TFormat>.RowsExpansion).Value : null;
 
     private static class Cache<TFormat>
         where TFormat : struct, IIntegerFormat<TFormat>
     {
-        public static readonly Lazy<nint> Expansion = new(static () => Assembled(static () => InterleavedTile.AssembleExpansion(InterleavedPanel.Of<TFormat>())));
+        public static readonly Lazy<nint> RowsExpansion = new(static () => Assembled(static () => InterleavedTile.AssembleExpansion(InterleavedPanel.Of<TFormat>(), PanelSource.Rows)));
+
+        public static readonly Lazy<nint> CopyExpansion = new(static () => Assembled(static () => InterleavedTile.AssembleExpansion(InterleavedPanel.Of<TFormat>(), PanelSource.Copy)));
 
         public static readonly Lazy<nint>[] Kernels =
             [.. Enumerable.Range(0, Sources * InterleavedTile.MaxTokens).Select(static i => new Lazy<nint>(() => Make((i / Sources) + 1, (PanelSource)(i % Sources))))];
 
         private static nint Make(int tokens, PanelSource source)
         {
-            var expansion = source == PanelSource.Expanded ? Expansion.Value : 0;
-            if (source == PanelSource.Expanded && expansion == 0)
+            if (source == PanelSource.Expanded && (RowsExpansion.Value == 0 || CopyExpansion.Value == 0))
                 return 0;
             var kernel = Assembled(() => InterleavedTile.Assemble(InterleavedPanel.Of<TFormat>(), tokens, source));
-            return kernel != 0 && PassesSelfTest(tokens, kernel, expansion) ? kernel : 0;
+            return kernel != 0 && PassesSelfTest(tokens, kernel, source) ? kernel : 0;
         }
 
         private static nint Assembled(Func<nint> assemble)
@@ -57,7 +59,7 @@ internal static unsafe class InterleavedKernels
         }
 
         // Fifteen rows, so that one of two panels is missing, of six blocks: chains take turns, and the last turn is not full.
-        private static bool PassesSelfTest(int tokens, nint kernel, nint expansion)
+        private static bool PassesSelfTest(int tokens, nint kernel, PanelSource source)
         {
             const int Seed = 8, Rows = 15, Panels = 2, Blocks = 6;
             var random = new Random(Seed);
@@ -67,11 +69,12 @@ internal static unsafe class InterleavedKernels
             var stride = IntegerActivations.RowBytes(cols, TFormat.BlockLength);
             var weights = new byte[Rows * rowBytes];
             var packed = new byte[Panels * Blocks * panel.Bytes];
-            var expanded = new byte[expansion == 0 ? 1 : Panels * Blocks * panel.Expanded.Bytes];
+            var expanded = new byte[Panels * Blocks * panel.Expanded.Bytes];
+            var expandedCopy = new byte[expanded.Length];
             var x = new byte[tokens * stride];
             var y = new float[tokens * Panels * InterleavedPanel.Rows];
             var passes = true;
-            fixed (byte* w = weights, p = packed, e = expanded, px = x)
+            fixed (byte* w = weights, p = packed, e = expanded, f = expandedCopy, px = x)
             fixed (float* py = y)
             {
                 SelfTestData.FillBlocks<TFormat>(random, weights);
@@ -79,9 +82,14 @@ internal static unsafe class InterleavedKernels
                 InterleavedPanel.Pack<TFormat>(w, rowBytes, InterleavedPanel.Rows, Blocks, p);
                 InterleavedPanel.Pack<TFormat>(w + (InterleavedPanel.Rows * rowBytes), rowBytes, Rows - InterleavedPanel.Rows, Blocks, p + (Blocks * panel.Bytes));
                 var arguments = InterleavedTiles.Arguments<TFormat>(Panels, cols, stride, Panels * InterleavedPanel.Rows);
-                for (var i = 0; expansion != 0 && i < Panels; i++)
-                    ((delegate* unmanaged<byte*, byte*, float*, InterleavedArguments*, void>)expansion)(p + (i * Blocks * panel.Bytes), e + (i * Blocks * panel.Expanded.Bytes), null, &arguments);
-                ((delegate* unmanaged<byte*, byte*, float*, InterleavedArguments*, void>)kernel)(expansion == 0 ? p : e, px, py, &arguments);
+                if (source == PanelSource.Expanded)
+                    Expand(RowsExpansion.Value, p, e);
+                if (source is not (PanelSource.Rows or PanelSource.CachedRows))
+                    panel.MoveCodes(p, Panels * Blocks);
+                if (source == PanelSource.Expanded)
+                    Expand(CopyExpansion.Value, p, f);
+                passes &= expanded.AsSpan().SequenceEqual(expandedCopy);
+                ((delegate* unmanaged<byte*, byte*, float*, InterleavedArguments*, void>)kernel)(source == PanelSource.Expanded ? e : p, px, py, &arguments);
                 for (var t = 0; t < tokens; t++)
                 {
                     for (var m = 0; m < Rows; m++)
@@ -93,6 +101,13 @@ internal static unsafe class InterleavedKernels
             }
 
             return passes;
+
+            void Expand(nint expansion, byte* from, byte* to)
+            {
+                var arguments = InterleavedTiles.Arguments<TFormat>(1, cols, stride, InterleavedPanel.Rows);
+                for (var i = 0; i < Panels; i++)
+                    ((delegate* unmanaged<byte*, byte*, float*, InterleavedArguments*, void>)expansion)(from + (i * Blocks * panel.Bytes), to + (i * Blocks * panel.Expanded.Bytes), null, &arguments);
+            }
         }
     }
 }

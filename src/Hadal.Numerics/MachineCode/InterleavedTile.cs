@@ -31,18 +31,24 @@ internal struct InterleavedArguments
     /// <summary>Where the scales lie, likewise.</summary>
     public long Scales;
 
-    /// <summary>Bytes from a panel to what is asked for while it is read (<see cref="PanelSource.Memory"/>).</summary>
+    /// <summary>Bytes from a panel to what is asked for while it is read (<see cref="PanelSource.Rows"/>, <see cref="PanelSource.Copy"/>).</summary>
     public long Ahead;
 }
 
 /// <summary>Where a kernel finds the panels it multiplies.</summary>
 internal enum PanelSource
 {
-    /// <summary>In memory, to be streamed; or in a cache, where the rows have just been interleaved, and the next rows are in memory.</summary>
-    Memory,
+    /// <summary>In a cache, where rows have just been interleaved; the next rows are in memory.</summary>
+    Rows,
 
-    /// <summary>In a cache.</summary>
-    Cache,
+    /// <summary>The same once more.</summary>
+    CachedRows,
+
+    /// <summary>In memory, to be streamed: <see cref="InterleavedPanel.Copied"/> at load.</summary>
+    Copy,
+
+    /// <summary>The same once more, in a cache.</summary>
+    CachedCopy,
 
     /// <summary>In a cache, as <see cref="InterleavedPanel.Expanded"/>.</summary>
     Expanded,
@@ -92,7 +98,12 @@ internal sealed class InterleavedTile
 
     private InterleavedTile(InterleavedPanel panel, int tokens, PanelSource source)
     {
-        this.panel = source == PanelSource.Expanded ? panel.Expanded : panel;
+        this.panel = source switch
+        {
+            PanelSource.Expanded => panel.Expanded,
+            PanelSource.Copy or PanelSource.CachedCopy => panel.Copied,
+            _ => panel,
+        };
         this.tokens = tokens;
         this.source = source;
         constants = new ConstantPool(c);
@@ -103,7 +114,7 @@ internal sealed class InterleavedTile
 
     private int Plane => tokens * Vector;
 
-    private int LowerMask => (1 << panel.Layout.Bits) - 1;
+    private int LowerMask => (1 << panel.Layout.Code(0)[0].Bits) - 1;
 
     private bool IsSuper => panel.Scales > 0;
 
@@ -123,9 +134,10 @@ internal sealed class InterleavedTile
 
     /// <summary>Assembles what expands the blocks of one panel, <c>void expand(byte* panel, byte* target, void* unused, InterleavedArguments* arguments)</c>.</summary>
     /// <param name="panel">Layout of the format.</param>
-    public static nint AssembleExpansion(InterleavedPanel panel)
+    /// <param name="source">Where the panel is.</param>
+    public static nint AssembleExpansion(InterleavedPanel panel, PanelSource source)
     {
-        var tile = new InterleavedTile(panel, 0, PanelSource.Memory);
+        var tile = new InterleavedTile(panel, 0, source);
         tile.Expansion();
         return Publish(tile.c);
     }
@@ -258,7 +270,7 @@ internal sealed class InterleavedTile
 
     private void Prefetch(int bytes)
     {
-        for (var line = 0; source == PanelSource.Memory && line < bytes; line += 64)
+        for (var line = 0; source is PanelSource.Rows or PanelSource.Copy && line < bytes; line += 64)
             c.prefetcht0(__byte_ptr[rdi + rdx + line]);
     }
 
@@ -312,7 +324,7 @@ internal sealed class InterleavedTile
             for (var pair = 0; pair < panel.Scales / 2; pair++)
             {
                 if (pair % 2 == 0)
-                    UnpackFour(start + panel.ScalesAt, panel.Layout.Minimum(pair / 2));
+                    Unpack(start + panel.ScalesAt, panel.Layout.Minimum(pair / 2));
                 var first = 2 * (pair % 2);
                 c.vpshufb(Ymm(Scale), Ymm(Codes), constants.Vector(j => j % 2 == 1 ? 0x80 : (j % 16 / 4 * 4) + first + (j % 4 / 2)));
                 AddPairSums(Scale, pair);
@@ -330,7 +342,7 @@ internal sealed class InterleavedTile
         for (var pair = 0; pair < panel.Scales / 2; pair++)
         {
             if (pair % 2 == 0)
-                UnpackFour(rdi + panel.ScalesAt, panel.Layout.Scale(pair / 2));
+                Unpack(rdi + panel.ScalesAt, panel.Layout.Scale(pair / 2));
             else
                 c.vpsrld(Ymm(Codes), Ymm(Codes), 16);
             c.vmovdqa(__ymmword_ptr[rsp + ScaleFours + (pair * Vector)], Ymm(Codes));
@@ -339,14 +351,17 @@ internal sealed class InterleavedTile
         c.lea(rsi, __[rsp + ScaleFours]);
     }
 
-    // ymm12 = four scales or minima of each row, a byte each.
-    private void UnpackFour(AssemblerMemoryOperand from, ScalePlace place)
+    // ymm12 = four numbers of each row, a byte each.
+    private void Unpack(AssemblerMemoryOperand vectors, BitField[] fields)
     {
-        Bits(Codes, from, place.Lower, 0, place.Bits);
-        if (place.UpperBits == 0)
-            return;
-        Bits(Broadcast, from, place.Upper, place.Bits, place.UpperBits);
-        c.vpor(Ymm(Codes), Ymm(Codes), Ymm(Broadcast));
+        var to = 0;
+        foreach (var field in fields)
+        {
+            Bits(to == 0 ? Codes : Broadcast, vectors, field, to);
+            if (to > 0)
+                c.vpor(Ymm(Codes), Ymm(Codes), Ymm(Broadcast));
+            to += field.Bits;
+        }
     }
 
     // ymm14 = a scale of each row, twice: one of the two that lie together.
@@ -452,31 +467,25 @@ internal sealed class InterleavedTile
     // ymm12 = four codes of each row.
     private void LoadCodes(int step)
     {
-        var layout = panel.Layout;
-        Bits(Codes, __[rdi], layout.Lower(step), 0, layout.Bits);
-        if (layout.UpperBits > 0)
-        {
-            Bits(Broadcast, __[rdi], layout.Upper(step), layout.Bits, layout.UpperBits);
-            c.vpor(Ymm(Codes), Ymm(Codes), Ymm(Broadcast));
-        }
-
-        if (layout.Table.Length == 0)
+        var table = panel.Layout.Table;
+        Unpack(__[rdi], panel.Layout.Code(step));
+        if (table.Length == 0)
             return;
-        c.vmovdqu(Ymm(Broadcast), constants.Vector(i => layout.Table[i % layout.Table.Length]));
+        c.vmovdqu(Ymm(Broadcast), constants.Vector(i => table[i % table.Length]));
         c.vpshufb(Ymm(Codes), Ymm(Broadcast), Ymm(Codes));
     }
 
     // Some bits of every byte of a vector, moved to bit position to. Shifts are of 16-bit lanes: what comes in from the neighbour is masked.
-    private void Bits(int target, AssemblerMemoryOperand vectors, CodePlace from, int to, int count)
+    private void Bits(int target, AssemblerMemoryOperand vectors, BitField from, int to)
     {
         var vector = __ymmword_ptr[vectors + (from.Vector * Vector)];
-        if (count == 8)
+        if (from.Bits == 8)
         {
             c.vmovdqu(Ymm(target), vector);
             return;
         }
 
-        var mask = ((1 << count) - 1) << to;
+        var mask = ((1 << from.Bits) - 1) << to;
         if (from.Shift == to && mask == LowerMask)
         {
             c.vpand(Ymm(target), Ymm(Mask), vector);

@@ -12,7 +12,8 @@ namespace Hadal.Numerics.Kernels.Integer;
 /// <remarks>
 /// A super-block: d binary16 [8]; then s int8 [S/2][8][2], or, with minima, dmin binary16 [8] and the packed scales and minima as vectors
 /// (<see cref="CodeLayout.ScaleVectors"/>); codes. A block of 32: d binary16 [8], with a minimum m binary16 [8]; codes. So it is as large as the blocks it is made
-/// of, but for scales that are unpacked. Codes are vectors, for each round those of <see cref="CodeLayout.Pieces"/> and then that of the fifth bits.
+/// of, but for scales that are unpacked. Codes are vectors, for each round those of <see cref="CodeLayout.Pieces"/> and then that of the fifth bits;
+/// a copy made at load has them as <see cref="CodeLayout.InCopy"/> says.
 /// </remarks>
 internal sealed unsafe class InterleavedPanel
 {
@@ -27,10 +28,13 @@ internal sealed unsafe class InterleavedPanel
 
     private const int HalfBytes = 16;
 
-    private InterleavedPanel(IntegerPanel panel, CodeLayout layout, bool isExpanded = false)
+    private readonly BitField[][] fields;
+
+    private InterleavedPanel(IntegerPanel panel, CodeLayout layout)
     {
         Layout = layout;
-        Expanded = isExpanded ? this : new InterleavedPanel(panel, layout.InSteps(panel.Scales == 0 ? panel.BlockLength : 2 * panel.SumLength), isExpanded: true);
+        fields = [.. Enumerable.Range(0, layout.RoundCodes / 4).Select(layout.Code)];
+        Copied = Expanded = this;
         BlockLength = panel.BlockLength;
         Scales = panel.Scales;
         SumLength = panel.SumLength;
@@ -42,18 +46,21 @@ internal sealed unsafe class InterleavedPanel
             PartSteps /= 2;
         ScalesAt = HalfBytes * (HasMinimum ? 2 : 1);
         Codes = ScalesAt + (HasMinimum ? layout.ScaleVectors * Vector : Scales / 2 * PairBytes);
-        RoundVectors = isExpanded ? layout.RoundCodes / 4 : (layout.Pieces.Length * RowColumns.Columns / Rounds) + (layout.FifthBitsAt is null ? 0 : 1);
+        RoundVectors = layout.Pieces.Length == 0 ? layout.RoundCodes / 4 : (layout.Pieces.Length * RowColumns.Columns / Rounds) + (layout.FifthBitsAt is null ? 0 : 1);
         Bytes = Codes + (Rounds * RoundVectors * Vector);
     }
 
     /// <summary>Where codes lie.</summary>
     public CodeLayout Layout { get; }
 
-    /// <summary>The same numbers with every code a byte of its own, for many tokens: codes are unpacked once for all of them.</summary>
-    public InterleavedPanel Expanded { get; }
+    /// <summary>The same numbers with codes where a copy made at load keeps them.</summary>
+    public InterleavedPanel Copied { get; private init; }
 
-    /// <summary>Whether <see cref="Expanded"/> pays: where codes lie in two pieces that have to be brought together; docs/PERFORMANCE.md.</summary>
-    public bool Expands => Layout.UpperBits > 0;
+    /// <summary>The same numbers with every code a byte of its own, for many tokens: codes are unpacked once for all of them.</summary>
+    public InterleavedPanel Expanded { get; private init; }
+
+    /// <summary>Whether the bits of codes lie apart, so that <see cref="Copied"/> differs and <see cref="Expanded"/> pays; docs/PERFORMANCE.md.</summary>
+    public bool Expands => Layout.Code(0).Length > 1;
 
     /// <summary>A.</summary>
     public int BlockLength { get; }
@@ -115,6 +122,40 @@ internal sealed unsafe class InterleavedPanel
             for (var r = 0; r < Rows; r++)
                 new Span<byte>(rows + (Math.Min(r, count - 1) * rowBytes), TFormat.BlockBytes).CopyTo(new Span<byte>(block + (r * TFormat.BlockBytes), TFormat.BlockBytes));
             Pack<TFormat>(block, TFormat.BlockBytes, 1, target);
+        }
+    }
+
+    /// <summary>Moves the codes of blocks that were laid out to where <see cref="Copied"/> has them.</summary>
+    /// <param name="blocks">The first block of all rows.</param>
+    /// <param name="count">How many.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public void MoveCodes(byte* blocks, int count)
+    {
+        if (!Expands)
+            return;
+        var moved = stackalloc Vector256<byte>[RoundVectors];
+        for (var round = 0; round < count * Rounds; round++)
+        {
+            var vectors = (Vector256<byte>*)(blocks + ((long)(round / Rounds) * Bytes) + Codes) + (round % Rounds * RoundVectors);
+            new Span<Vector256<byte>>(moved, RoundVectors).Clear();
+            for (var step = 0; step < fields.Length; step++)
+            {
+                var (code, at) = (Vector256<byte>.Zero, 0);
+                foreach (var field in fields[step])
+                {
+                    code |= (Vector256.Load((byte*)(vectors + field.Vector)) >>> field.Shift & Vector256.Create((byte)((1 << field.Bits) - 1))) << at;
+                    at += field.Bits;
+                }
+
+                at = 0;
+                foreach (var field in Copied.fields[step])
+                {
+                    moved[field.Vector] |= (code >>> at & Vector256.Create((byte)((1 << field.Bits) - 1))) << field.Shift;
+                    at += field.Bits;
+                }
+            }
+
+            new Span<Vector256<byte>>(moved, RoundVectors).CopyTo(new Span<Vector256<byte>>(vectors, RoundVectors));
         }
     }
 
@@ -187,6 +228,10 @@ internal sealed unsafe class InterleavedPanel
     private static class Cache<TFormat>
         where TFormat : struct, IIntegerFormat<TFormat>
     {
-        public static readonly InterleavedPanel Panel = new(TFormat.Panel, TFormat.Layout);
+        public static readonly InterleavedPanel Panel = new(TFormat.Panel, TFormat.Layout)
+        {
+            Copied = new(TFormat.Panel, TFormat.Layout.InCopy()),
+            Expanded = new(TFormat.Panel, TFormat.Layout.InSteps(TFormat.Panel.Scales == 0 ? TFormat.Panel.BlockLength : 2 * TFormat.Panel.SumLength)),
+        };
     }
 }

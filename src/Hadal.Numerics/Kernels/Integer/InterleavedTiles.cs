@@ -21,9 +21,9 @@ internal static unsafe class InterleavedTiles
     private const int PieceBytes = 256 << 10;
     private const int ExpandedBytes = 64 << 10;
 
-    /// <summary>Whether there are kernels for so many tokens.</summary>
+    /// <summary>Whether there are kernels for so many tokens times rows interleaved on the way.</summary>
     public static bool AreAvailable<TFormat>(int tokens)
-        where TFormat : struct, IIntegerFormat<TFormat> => AreAvailable<TFormat>(tokens, PanelSource.Memory);
+        where TFormat : struct, IIntegerFormat<TFormat> => AreAvailable<TFormat>(tokens, PanelSource.Rows);
 
     /// <summary>Bytes of scratch memory that <see cref="Multiply"/> needs.</summary>
     /// <param name="weight">W [M, K].</param>
@@ -58,14 +58,14 @@ internal static unsafe class InterleavedTiles
         {
             var piece = tokens <= MaxTokens ? end - start : (int)Math.Max(1, PieceBytes / weight.InterleavedBytes) * InterleavedPanel.Rows;
             for (var m = start; m < end; m += piece)
-                Panels<TFormat>(Interleaved(weight, m), Math.Min(piece, end - m), weight.InterleavedBytes, weight.Cols, x, xStride, y + m, yStride, tokens, PanelSource.Memory, PanelAhead);
+                Panels<TFormat>(Interleaved(weight, m), Math.Min(piece, end - m), weight.InterleavedBytes, weight.Cols, x, xStride, y + m, yStride, tokens, PanelSource.Copy, PanelAhead);
             return;
         }
 
         for (var m = start; m < end; m += InterleavedPanel.Rows)
         {
             Pack<TFormat>(weight, m, end, scratch);
-            Panels<TFormat>(scratch, Math.Min(InterleavedPanel.Rows, end - m), 0, weight.Cols, x, xStride, y + m, yStride, tokens, PanelSource.Memory, RowsAhead(weight, m, scratch));
+            Panels<TFormat>(scratch, Math.Min(InterleavedPanel.Rows, end - m), 0, weight.Cols, x, xStride, y + m, yStride, tokens, PanelSource.Rows, RowsAhead(weight, m, scratch));
         }
     }
 
@@ -97,7 +97,7 @@ internal static unsafe class InterleavedTiles
         var blocks = weight.Cols / TFormat.BlockLength;
         var panelBytes = (long)blocks * InterleavedPanel.Of<TFormat>().Expanded.Bytes;
         var expanded = weight.Interleaved == null ? scratch + PackedBytes<TFormat>(blocks) : scratch;
-        var expand = InterleavedKernels.FindExpansion<TFormat>();
+        var expand = InterleavedKernels.FindExpansion<TFormat>(weight.Interleaved != null);
         var arguments = Arguments<TFormat>(1, weight.Cols, xStride, yStride);
         var rowsAtOnce = PanelsAtOnce<TFormat>(blocks) * InterleavedPanel.Rows;
         for (var m = start; m < end; m += rowsAtOnce)
@@ -159,7 +159,12 @@ internal static unsafe class InterleavedTiles
     }
 
     // The first tile of tokens brings the panels into the cache.
-    private static PanelSource After(PanelSource first) => first == PanelSource.Memory ? PanelSource.Cache : first;
+    private static PanelSource After(PanelSource first) => first switch
+    {
+        PanelSource.Rows => PanelSource.CachedRows,
+        PanelSource.Copy => PanelSource.CachedCopy,
+        _ => first,
+    };
 
     // Tiles of a product are of one size, or of two: the first is the larger, the last the smaller.
     private static bool AreAvailable<TFormat>(int tokens, PanelSource source)

@@ -198,7 +198,7 @@ public sealed unsafe class IntegerProductTests
 
         public void Invoke<TFormat>()
             where TFormat : struct, IIntegerFormat<TFormat> =>
-            Found = Enumerable.Range(1, InterleavedTile.MaxTokens).All(static n => InterleavedKernels.Find<TFormat>(n, PanelSource.Memory) != null && InterleavedKernels.Find<TFormat>(n, PanelSource.Cache) != null && InterleavedKernels.Find<TFormat>(n, PanelSource.Expanded) != null);
+            Found = Enumerable.Range(1, InterleavedTile.MaxTokens).All(static n => Enum.GetValues<PanelSource>().All(source => InterleavedKernels.Find<TFormat>(n, source) != null));
     }
 
     // Reads the layout back as InterleavedPanel describes it; of eight rows, and of five, so that three are missing.
@@ -220,8 +220,14 @@ public sealed unsafe class IntegerProductTests
             using var memory = Blocks<TFormat>(new Random(4), rows * RowBlocks);
             var panel = InterleavedPanel.Of<TFormat>();
             var packed = new byte[RowBlocks * panel.Bytes];
-            fixed (byte* p = packed)
+            var copied = new byte[packed.Length];
+            fixed (byte* p = packed, c = copied)
+            {
                 InterleavedPanel.Pack<TFormat>(memory.Pointer, RowBlocks * TFormat.BlockBytes, rows, RowBlocks, p);
+                packed.CopyTo(copied, 0);
+                panel.MoveCodes(c, RowBlocks);
+            }
+
             var codes = new sbyte[TFormat.BlockLength];
             short[] scales = new short[TFormat.BlockLength / 16], minima = new short[TFormat.BlockLength / 16];
             for (var i = 0; i < rows * RowBlocks; i++)
@@ -245,8 +251,14 @@ public sealed unsafe class IntegerProductTests
                         Assert.Equal(minima[s * panel.SumLength / 16], Number(all, panel.Layout.Minimum(s / 4), r, s % 4));
                 }
 
+                var copy = copied.AsSpan(i % RowBlocks * panel.Bytes, panel.Bytes);
+                Assert.Equal(block[..panel.Codes], copy[..panel.Codes]);
                 for (var k = 0; k < codes.Length; k++)
+                {
                     Assert.Equal(codes[k] + panel.ZeroPoint, Code(panel, block[panel.Codes..], r, k));
+                    Assert.Equal(codes[k] + panel.ZeroPoint, Code(panel.Copied, copy[panel.Codes..], r, k));
+                }
+
                 Blocks++;
             }
         }
@@ -255,15 +267,20 @@ public sealed unsafe class IntegerProductTests
         {
             var round = codes[(k / panel.Layout.RoundCodes * panel.RoundVectors * InterleavedPanel.Vector)..];
             var step = k % panel.Layout.RoundCodes / 4;
-            var number = Number(round, new(panel.Layout.Lower(step), panel.Layout.Bits, panel.Layout.Upper(step), panel.Layout.UpperBits), row, k % 4);
+            var number = Number(round, panel.Layout.Code(step), row, k % 4);
             return panel.Layout.Table.Length > 0 ? panel.Layout.Table[number] : panel.IsSigned ? (sbyte)number : number;
         }
 
-        private static int Number(ReadOnlySpan<byte> vectors, ScalePlace place, int row, int column)
+        private static int Number(ReadOnlySpan<byte> vectors, BitField[] fields, int row, int column)
         {
-            return Bits(vectors, place.Lower, place.Bits) | (place.UpperBits == 0 ? 0 : Bits(vectors, place.Upper, place.UpperBits) << place.Bits);
+            var (number, to) = (0, 0);
+            foreach (var field in fields)
+            {
+                number |= ((vectors[(field.Vector * InterleavedPanel.Vector) + (row * 4) + column] >> field.Shift) & ((1 << field.Bits) - 1)) << to;
+                to += field.Bits;
+            }
 
-            int Bits(ReadOnlySpan<byte> vectors, CodePlace from, int count) => (vectors[(from.Vector * InterleavedPanel.Vector) + (row * 4) + column] >> from.Shift) & ((1 << count) - 1);
+            return number;
         }
     }
 

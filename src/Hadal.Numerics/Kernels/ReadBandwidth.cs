@@ -35,8 +35,10 @@ public sealed unsafe class ReadBandwidth : IDisposable
     /// <summary>Reads it several times and reports the fastest pass.</summary>
     /// <param name="passes">Times to read.</param>
     /// <returns>Bytes per second.</returns>
+    /// <exception cref="ObjectDisposedException">The memory was given back.</exception>
     public double Measure(int passes = 5)
     {
+        ObjectDisposedException.ThrowIf(buffer.Pointer == null, this);
         var slices = (int)(buffer.ByteLength / Slice);
         var sums = new long[threads.Count];
         var best = 0.0;

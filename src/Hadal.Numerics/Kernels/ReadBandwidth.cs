@@ -6,8 +6,8 @@ using Hadal.Numerics.Threading;
 namespace Hadal.Numerics.Kernels;
 
 /// <summary>
-/// How fast all workers together read memory: the wall that decoding is measured against. The memory read is kept until the end: where a virtual machine gives
-/// free memory back to its host, doing so slows down whatever runs in the seconds that follow.
+/// How fast all workers together read memory: the wall that decoding is measured against. The memory read is kept until the end: given back in
+/// the middle, on a virtual machine that reports free memory to its host, it was seen to slow down what runs right after it; docs/LOG.md.
 /// </summary>
 public sealed unsafe class ReadBandwidth : IDisposable
 {

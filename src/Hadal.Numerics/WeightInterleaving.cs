@@ -6,8 +6,8 @@ using Hadal.Numerics.Threading;
 namespace Hadal.Numerics;
 
 /// <summary>
-/// Copies of weights that lie eight rows side by side, for processors with AVX2 but without AVX512-VNNI: there, products with 8-bit activations are bound by
-/// the unpacking of rows, of which such a copy needs half. The results have the same bits.
+/// Copies of weights that lie eight or sixteen rows side by side, for processors with AVX2: products with 8-bit activations are bound by the unpacking of rows and by sums
+/// across lanes, of which such copies need half and none. The results have the same bits.
 /// </summary>
 public static unsafe class WeightInterleaving
 {
@@ -16,7 +16,7 @@ public static unsafe class WeightInterleaving
     public static bool Pays(WeightFormat format)
     {
         var action = new PanelAction();
-        return InterleavedKernels.Enabled && WeightFormats.TryDispatchInteger(format, ref action) && action.HasKernels;
+        return KernelVariant.Avx2 && WeightFormats.TryDispatchInteger(format, ref action) && action.HasKernels;
     }
 
     /// <summary>Bytes of the copy of a matrix.</summary>

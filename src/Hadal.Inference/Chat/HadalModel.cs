@@ -17,7 +17,7 @@ public sealed record HadalModelOptions
     public EngineOptions Engine { get; init; } = new();
 
     /// <summary>
-    /// Whether weights in integer formats are copied at load into an order that this processor multiplies faster, where there is one (AVX2 without AVX512-VNNI) and memory for it;
+    /// Whether weights in integer formats are copied at load into an order that this processor multiplies faster, where there is one (AVX2) and memory for it;
     /// the file's pages are given back. No influence on results.
     /// </summary>
     public bool Repack { get; init; } = true;

@@ -69,12 +69,4 @@ internal unsafe interface IIntegerFormat<TSelf> : IWeightFormat<TSelf>
     /// <param name="scales">[S]: each integer scale once, if there are any.</param>
     /// <param name="minima">[S]: each minimum once, if there are any beside integer scales.</param>
     static abstract void UnpackForTiles(byte* block, byte* codes, short* scales, short* minima);
-
-    /// <summary>The integer scales and minima of one block of each of up to sixteen rows, laid out for the tile kernels; nothing for blocks of 32. Needs AVX-512.</summary>
-    /// <param name="block">The first row's block.</param>
-    /// <param name="rowBytes">Bytes from one row to the next.</param>
-    /// <param name="count">Rows.</param>
-    /// <param name="scales">[S] columns, <see cref="IntegerPanel.Rows"/> apart; what rows beyond the last get has no meaning.</param>
-    /// <param name="minima">[S/2] columns of pairs of 16 bits, likewise.</param>
-    static abstract void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima);
 }

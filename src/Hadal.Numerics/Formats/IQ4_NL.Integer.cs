@@ -63,9 +63,4 @@ public readonly unsafe partial struct IQ4_NL : IIntegerFormat<IQ4_NL>
 
     /// <inheritdoc/>
     static CodeLayout IIntegerFormat<IQ4_NL>.Layout => CodeLayout.OfNibbles(Codes) with { Table = Table.ToArray() };
-
-    /// <inheritdoc/>
-    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
-    {
-    }
 }

@@ -91,15 +91,4 @@ public readonly unsafe partial struct IQ4_XS : IIntegerFormat<IQ4_XS>
             (upper, even, odd) = (upper >>> 8, even >>> 16, odd >>> 16);
         }
     }
-
-    /// <inheritdoc/>
-    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
-    {
-        for (var r = 0; r < count; r++)
-        {
-            var header = new ReadOnlySpan<byte>(block + (r * rowBytes), Codes);
-            for (var j = 0; j < SubBlocks; j++)
-                scales[(j * IntegerPanel.Rows) + r] = IntegerScale(header, j);
-        }
-    }
 }

@@ -77,22 +77,4 @@ public readonly unsafe partial struct Q2_K : IIntegerFormat<Q2_K>
         Scale = static four => [new(four, 0, 4)],
         Minimum = static four => [new(four, 4, 4)],
     };
-
-    /// <inheritdoc/>
-    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
-    {
-        var rows = stackalloc byte[ScaleColumns.Rows * ScaleColumns.RowBytes];
-        ScaleColumns.Gather(block, rowBytes, count, rows);
-        var mask = Vector512.Create(0x0F);
-        for (var q = 0; q < 4; q++)
-        {
-            var fours = ScaleColumns.DoubleWords(rows, q);
-            for (var b = 0; b < 4; b++)
-                ((fours >>> (8 * b)) & mask).Store(scales + (((4 * q) + b) * IntegerPanel.Rows));
-
-            // Two minima each as 16 bits.
-            for (var pair = 0; pair < 2; pair++)
-                (((fours >>> ((16 * pair) + 4)) & mask) | (((fours >>> ((16 * pair) + 12)) & mask) << 16)).Store(minima + (((2 * q) + pair) * IntegerPanel.Rows));
-        }
-    }
 }

@@ -94,20 +94,6 @@ public readonly unsafe partial struct Q3_K : IIntegerFormat<Q3_K>
         scales[3] = ((((high >>> 4) & nibble) | ((bits >>> 2) & two)).AsByte() - zero).AsUInt32();
     }
 
-    /// <inheritdoc/>
-    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
-    {
-        var rows = stackalloc byte[ScaleColumns.Rows * ScaleColumns.RowBytes];
-        for (var r = 0; r < count; r++)
-            BlockScales(block + (r * rowBytes)).Store((sbyte*)rows + (r * ScaleColumns.RowBytes));
-        for (var q = 0; q < 4; q++)
-        {
-            var fours = ScaleColumns.DoubleWords(rows, q);
-            for (var b = 0; b < 4; b++)
-                ((fours << (24 - (8 * b))) >> 24).Store(scales + (((4 * q) + b) * IntegerPanel.Rows));
-        }
-    }
-
     // All sixteen, 32 taken off.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<sbyte> BlockScales(byte* block)

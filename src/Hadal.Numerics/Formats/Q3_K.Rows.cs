@@ -59,13 +59,6 @@ public readonly unsafe partial struct Q3_K
 
         protected override void Unpack(int block, int chunk) => Unpack(block, chunk, Zmm(UpperBits));
 
-        // A panel is packed row by row, without the beginning of a block.
-        protected override void UnpackForPanel(int chunk, int blocks)
-        {
-            C.vbroadcasti64x4(Zmm(Temporary), __ymmword_ptr[rdi]);
-            Unpack(0, chunk, Zmm(Temporary));
-        }
-
         protected override void Scale(int block, int chunk) => C.vpermw(Zmm(Scales), Zmm(Spread + chunk), Zmm(BlockScales));
 
         protected override void TakeOffZero(int block, int token, int sums)

@@ -53,9 +53,4 @@ public readonly unsafe partial struct Q4_0 : IIntegerFormat<Q4_0>
 
     /// <inheritdoc/>
     static CodeLayout IIntegerFormat<Q4_0>.Layout => CodeLayout.OfNibbles(Codes);
-
-    /// <inheritdoc/>
-    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
-    {
-    }
 }

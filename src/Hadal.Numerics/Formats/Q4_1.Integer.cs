@@ -54,9 +54,4 @@ public readonly unsafe partial struct Q4_1 : IIntegerFormat<Q4_1>
 
     /// <inheritdoc/>
     static CodeLayout IIntegerFormat<Q4_1>.Layout => CodeLayout.OfNibbles(Codes);
-
-    /// <inheritdoc/>
-    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
-    {
-    }
 }

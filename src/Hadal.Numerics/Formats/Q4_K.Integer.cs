@@ -98,7 +98,4 @@ public readonly unsafe partial struct Q4_K : IIntegerFormat<Q4_K>
 
     /// <inheritdoc/>
     static CodeLayout IIntegerFormat<Q4_K>.Layout => SixBitPairs.With(CodeLayout.OfRuns(Codes, 4));
-
-    /// <inheritdoc/>
-    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima) => SixBitPairs.PackColumns(block, rowBytes, count, scales, minima);
 }

@@ -53,9 +53,4 @@ public readonly unsafe partial struct Q5_0 : IIntegerFormat<Q5_0>
 
     /// <inheritdoc/>
     static CodeLayout IIntegerFormat<Q5_0>.Layout => CodeLayout.OfNibbles(Codes, HighBits);
-
-    /// <inheritdoc/>
-    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
-    {
-    }
 }

@@ -54,9 +54,4 @@ public readonly unsafe partial struct Q5_1 : IIntegerFormat<Q5_1>
 
     /// <inheritdoc/>
     static CodeLayout IIntegerFormat<Q5_1>.Layout => CodeLayout.OfNibbles(Codes, HighBits);
-
-    /// <inheritdoc/>
-    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
-    {
-    }
 }

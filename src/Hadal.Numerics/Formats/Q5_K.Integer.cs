@@ -120,7 +120,4 @@ public readonly unsafe partial struct Q5_K : IIntegerFormat<Q5_K>
 
     /// <inheritdoc/>
     static CodeLayout IIntegerFormat<Q5_K>.Layout => SixBitPairs.With(CodeLayout.OfRuns(Codes, 4, HighBits));
-
-    /// <inheritdoc/>
-    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima) => SixBitPairs.PackColumns(block, rowBytes, count, scales, minima);
 }

@@ -158,17 +158,4 @@ public readonly unsafe partial struct Q6_K : IIntegerFormat<Q6_K>
         for (var i = 0; i < 4; i++)
             scales[i] = bytes[i];
     }
-
-    /// <inheritdoc/>
-    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
-    {
-        var rows = stackalloc byte[ScaleColumns.Rows * ScaleColumns.RowBytes];
-        ScaleColumns.Gather(block + Scales, rowBytes, count, rows);
-        for (var q = 0; q < 4; q++)
-        {
-            var fours = ScaleColumns.DoubleWords(rows, q);
-            for (var b = 0; b < 4; b++)
-                ((fours << (24 - (8 * b))) >> 24).Store(scales + (((4 * q) + b) * IntegerPanel.Rows));
-        }
-    }
 }

@@ -51,9 +51,4 @@ public readonly unsafe partial struct Q8_0 : IIntegerFormat<Q8_0>
 
     /// <inheritdoc/>
     static CodeLayout IIntegerFormat<Q8_0>.Layout => CodeLayout.OfBytes(Codes);
-
-    /// <inheritdoc/>
-    public static void PackScales(byte* block, long rowBytes, int count, int* scales, int* minima)
-    {
-    }
 }

@@ -142,49 +142,6 @@ internal static unsafe class SixBitPairs
         Minimum = static four => four == 0 ? [new(1, 0, 6)] : [new(2, 4, 4), new(1, 6, 2)],
     };
 
-    /// <summary>
-    /// <see cref="IIntegerFormat{TSelf}.PackScales"/> of blocks whose first 16 bytes are two halves and the twelve bytes: four rows at a time, a row in each 128 bits.
-    /// </summary>
-    public static void PackColumns(byte* block, long rowBytes, int count, int* scales, int* minima)
-    {
-        var rows = stackalloc byte[ScaleColumns.Rows * ScaleColumns.RowBytes];
-        ScaleColumns.Gather(block, rowBytes, count, rows);
-        var (a, b, c, d) = (Bytes16(rows), Bytes16(rows + 64), Bytes16(rows + 128), Bytes16(rows + 192));
-        for (var q = 0; q < 2; q++)
-        {
-            var s = ScaleColumns.DoubleWords(a, b, c, d, q);
-            var mask = Vector512.Create(0xFF);
-            (s & mask).Store(scales + (4 * q * IntegerPanel.Rows));
-            ((s >>> 8) & mask).Store(scales + (((4 * q) + 1) * IntegerPanel.Rows));
-            ((s >>> 16) & mask).Store(scales + (((4 * q) + 2) * IntegerPanel.Rows));
-            (s >>> 24).Store(scales + (((4 * q) + 3) * IntegerPanel.Rows));
-
-            // Two minima each as 16 bits.
-            var m = ScaleColumns.DoubleWords(a, b, c, d, 2 + q);
-            ((m & mask) | ((m & Vector512.Create(0xFF00)) << 8)).Store(minima + (2 * q * IntegerPanel.Rows));
-            (((m >>> 16) & mask) | ((m >>> 8) & Vector512.Create(0xFF0000))).Store(minima + (((2 * q) + 1) * IntegerPanel.Rows));
-        }
-    }
-
-    // Scales 0-3, scales 4-7, minima 0-3, minima 4-7 of the four rows in a vector.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<int> Bytes16(byte* rows)
-    {
-        const int Zero = unchecked((int)0x80808080);
-        var header = Vector512.Load(rows);
-        var take = Vector512.Create(
-            0x07060504, 0x0F0E0D0C, 0x0B0A0908, 0x0F0E0D0C, 0x07060504, 0x0F0E0D0C, 0x0B0A0908, 0x0F0E0D0C,
-            0x07060504, 0x0F0E0D0C, 0x0B0A0908, 0x0F0E0D0C, 0x07060504, 0x0F0E0D0C, 0x0B0A0908, 0x0F0E0D0C).AsByte();
-        var upper = Vector512.Create(
-            Zero, 0x07060504, Zero, 0x0B0A0908, Zero, 0x07060504, Zero, 0x0B0A0908,
-            Zero, 0x07060504, Zero, 0x0B0A0908, Zero, 0x07060504, Zero, 0x0B0A0908).AsByte();
-        var shifts = Vector512.Create(0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4).AsUInt32();
-        var lowMask = Vector512.Create(0x0F0F0F0F3F3F3F3FUL).AsInt32();
-        var low = Avx512F.ShiftRightLogicalVariable(Avx512BW.Shuffle(header, take).AsInt32(), shifts) & lowMask;
-        var high = (Avx512BW.Shuffle(header, upper).AsInt32() >>> 2) & Vector512.Create(0x30303030);
-        return low | high;
-    }
-
     /// <summary>Eight scales as a table for <see cref="Select"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<short> Spread(Vector128<short> scales) => scales.ToVector256Unsafe().ToVector512Unsafe();

@@ -23,9 +23,6 @@ internal static class DotTile
 
     private static readonly AssemblerRegisterXMM[] SavedOnWindows = [xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
 
-    /// <summary>Whether this processor has the instruction.</summary>
-    public static bool IsSupported => Avx512BW.IsSupported && (X86Base.CpuId(7, 1).Eax & (1 << 5)) != 0;
-
     /// <summary>Assembles the kernel and makes it callable.</summary>
     /// <param name="vectors">Vectors of 16 columns: 1 or 2.</param>
     public static nint Assemble(int vectors)

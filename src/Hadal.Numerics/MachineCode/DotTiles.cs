@@ -5,8 +5,8 @@ using Hadal.Numerics.Kernels.Gemm;
 namespace Hadal.Numerics.MachineCode;
 
 /// <summary>
-/// Assembled bfloat16 tiles. One is handed out only after it has given the bits of plain loops on this processor; where the processor lacks the
-/// instructions, the system refuses executable memory, or HADAL_KERNEL=portable is set, there is none.
+/// Assembled bfloat16 tiles. One is handed out only after it has given the bits of plain loops on this processor; where
+/// <see cref="KernelVariant"/> has none, or the system refuses executable memory, there is none.
 /// </summary>
 internal static unsafe class DotTiles
 {
@@ -19,11 +19,11 @@ internal static unsafe class DotTiles
 
     private static nint Make(int vectors)
     {
-        if (Environment.GetEnvironmentVariable("HADAL_KERNEL") == "portable" || !(DotTile.IsSupported || FmaTile.IsSupported))
+        if (!KernelVariant.Avx2)
             return 0;
         try
         {
-            var kernel = DotTile.IsSupported ? DotTile.Assemble(vectors) : FmaTile.Assemble(vectors);
+            var kernel = KernelVariant.Bf16 ? DotTile.Assemble(vectors) : FmaTile.Assemble(vectors);
             return PassesSelfTest(vectors, kernel) ? kernel : 0;
         }
         catch (Win32Exception)

@@ -26,9 +26,6 @@ internal static class FmaTile
     // Bits 6 and 15 of the control register: subnormal operands and results are zero.
     private const int SubnormalsAreZero = 0x8040;
 
-    /// <summary>Whether this processor runs the kernels.</summary>
-    public static bool IsSupported => Avx2.IsSupported && Fma.IsSupported;
-
     /// <summary>Assembles the kernel and makes it callable.</summary>
     /// <param name="vectors">Sixteens of columns: 1 or 2.</param>
     public static nint Assemble(int vectors)

@@ -5,46 +5,50 @@ using Hadal.Numerics.Kernels.Integer;
 namespace Hadal.Numerics.MachineCode;
 
 /// <summary>
-/// Assembled kernels over interleaved rows by format and tokens, for processors with AVX2 that <see cref="TileKernels"/> has nothing for. One is handed out only
-/// after it has given the bits of plain loops on this processor; where there are none, the reasons are those of <see cref="TileKernels"/>.
+/// Assembled kernels over interleaved rows by format and tokens. One is handed out only after it has given the bits of plain loops on this processor; where
+/// <see cref="KernelVariant"/> has none, or the system refuses executable memory, there is none.
 /// </summary>
 internal static unsafe class InterleavedKernels
 {
     private static readonly int Sources = Enum.GetValues<PanelSource>().Length;
 
-    public static readonly bool Enabled =
-        InterleavedTile.IsSupported && !VnniTile.IsSupported && Environment.GetEnvironmentVariable("HADAL_KERNEL") != "portable";
+    /// <summary>Most tokens of a kernel.</summary>
+    public static readonly int MaxTokens = KernelVariant.Vnni ? InterleavedVnniTile.MaxTokens : InterleavedAvx2Tile.MaxTokens;
 
     /// <summary>The kernel, or null.</summary>
-    /// <param name="tokens">1 to <see cref="InterleavedTile.MaxTokens"/>.</param>
+    /// <param name="tokens">1 to <see cref="MaxTokens"/>.</param>
     /// <param name="source">Where its panels are.</param>
     public static delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void> Find<TFormat>(int tokens, PanelSource source)
         where TFormat : struct, IIntegerFormat<TFormat> =>
-        Enabled ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void>)Cache<TFormat>.Kernels[(Sources * (tokens - 1)) + (int)source].Value : null;
+        KernelVariant.Avx2 ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void>)Cache<TFormat>.Kernels[(Sources * (tokens - 1)) + (int)source].Value : null;
 
     /// <summary>What expands a panel for <see cref="PanelSource.Expanded"/>, or null; it passes over the third argument.</summary>
     /// <param name="isCopy">Whether the panel is <see cref="InterleavedPanel.Copied"/>.</param>
     public static delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void> FindExpansion<TFormat>(bool isCopy)
         where TFormat : struct, IIntegerFormat<TFormat> =>
-        Enabled ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void>)(isCopy ? Cache<TFormat>.CopyExpansion : Cache<TFormat>.RowsExpansion).Value : null;
+        KernelVariant.Avx2 ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void>)(isCopy ? Cache<TFormat>.CopyExpansion : Cache<TFormat>.RowsExpansion).Value : null;
 
     private static class Cache<TFormat>
         where TFormat : struct, IIntegerFormat<TFormat>
     {
-        public static readonly Lazy<nint> RowsExpansion = new(static () => Assembled(static () => InterleavedTile.AssembleExpansion(InterleavedPanel.Of<TFormat>(), PanelSource.Rows)));
+        public static readonly Lazy<nint> RowsExpansion = new(static () => Assembled(static () => Tile(0, PanelSource.Rows).AssembleExpansion()));
 
-        public static readonly Lazy<nint> CopyExpansion = new(static () => Assembled(static () => InterleavedTile.AssembleExpansion(InterleavedPanel.Of<TFormat>(), PanelSource.Copy)));
+        public static readonly Lazy<nint> CopyExpansion = new(static () => Assembled(static () => Tile(0, PanelSource.Copy).AssembleExpansion()));
 
         public static readonly Lazy<nint>[] Kernels =
-            [.. Enumerable.Range(0, Sources * InterleavedTile.MaxTokens).Select(static i => new Lazy<nint>(() => Make((i / Sources) + 1, (PanelSource)(i % Sources))))];
+            [.. Enumerable.Range(0, Sources * MaxTokens).Select(static i => new Lazy<nint>(() => Make((i / Sources) + 1, (PanelSource)(i % Sources))))];
 
         private static nint Make(int tokens, PanelSource source)
         {
             if (source == PanelSource.Expanded && (RowsExpansion.Value == 0 || CopyExpansion.Value == 0))
                 return 0;
-            var kernel = Assembled(() => InterleavedTile.Assemble(InterleavedPanel.Of<TFormat>(), tokens, source));
+            var kernel = Assembled(() => Tile(tokens, source).AssembleKernel());
             return kernel != 0 && PassesSelfTest(tokens, kernel, source) ? kernel : 0;
         }
+
+        private static InterleavedTile Tile(int tokens, PanelSource source) => KernelVariant.Vnni
+            ? new InterleavedVnniTile(InterleavedPanel.Of<TFormat>(), tokens, source)
+            : new InterleavedAvx2Tile(InterleavedPanel.Of<TFormat>(), tokens, source);
 
         private static nint Assembled(Func<nint> assemble)
         {
@@ -58,16 +62,17 @@ internal static unsafe class InterleavedKernels
             }
         }
 
-        // Fifteen rows, so that one of two panels is missing, of six blocks: chains take turns, and the last turn is not full.
+        // All rows of two panels but one, of six blocks: chains take turns, and the last turn is not full.
         private static bool PassesSelfTest(int tokens, nint kernel, PanelSource source)
         {
-            const int Seed = 8, Rows = 15, Panels = 2, Blocks = 6;
+            const int Seed = 8, Panels = 2, Blocks = 6;
+            var rows = (Panels * InterleavedPanel.Rows) - 1;
             var random = new Random(Seed);
             var panel = InterleavedPanel.Of<TFormat>();
             var cols = Blocks * TFormat.BlockLength;
             var rowBytes = Blocks * TFormat.BlockBytes;
             var stride = IntegerActivations.RowBytes(cols, TFormat.BlockLength);
-            var weights = new byte[Rows * rowBytes];
+            var weights = new byte[rows * rowBytes];
             var packed = new byte[Panels * Blocks * panel.Bytes];
             var expanded = new byte[Panels * Blocks * panel.Expanded.Bytes];
             var expandedCopy = new byte[expanded.Length];
@@ -80,7 +85,7 @@ internal static unsafe class InterleavedKernels
                 SelfTestData.FillBlocks<TFormat>(random, weights);
                 SelfTestData.FillTokens<TFormat>(random, x, cols);
                 InterleavedPanel.Pack<TFormat>(w, rowBytes, InterleavedPanel.Rows, Blocks, p);
-                InterleavedPanel.Pack<TFormat>(w + (InterleavedPanel.Rows * rowBytes), rowBytes, Rows - InterleavedPanel.Rows, Blocks, p + (Blocks * panel.Bytes));
+                InterleavedPanel.Pack<TFormat>(w + (InterleavedPanel.Rows * rowBytes), rowBytes, rows - InterleavedPanel.Rows, Blocks, p + (Blocks * panel.Bytes));
                 var arguments = InterleavedTiles.Arguments<TFormat>(Panels, cols, stride, Panels * InterleavedPanel.Rows);
                 if (source == PanelSource.Expanded)
                     Expand(RowsExpansion.Value, p, e);
@@ -92,7 +97,7 @@ internal static unsafe class InterleavedKernels
                 ((delegate* unmanaged<byte*, byte*, float*, InterleavedArguments*, void>)kernel)(source == PanelSource.Expanded ? e : p, px, py, &arguments);
                 for (var t = 0; t < tokens; t++)
                 {
-                    for (var m = 0; m < Rows; m++)
+                    for (var m = 0; m < rows; m++)
                     {
                         var expected = IntegerDot.DotReference<TFormat>(w + (m * rowBytes), new IntegerRow(px + (t * stride), cols), Blocks);
                         passes &= BitConverter.SingleToInt32Bits(expected) == BitConverter.SingleToInt32Bits(y[(t * Panels * InterleavedPanel.Rows) + m]);

@@ -29,20 +29,6 @@ internal struct RowArguments
     public long Scales;
 }
 
-/// <summary>What a packing kernel is called with.</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal struct PackArguments
-{
-    /// <summary>Rows to pack, 1 to 16; the others of the panel are left as they are.</summary>
-    public long Rows;
-
-    /// <summary>Bytes from one row to the next.</summary>
-    public long RowBytes;
-
-    /// <summary>Blocks of each row.</summary>
-    public long Blocks;
-}
-
 /// <summary>
 /// Assembles kernels for AVX512-VNNI that stream weight rows once and multiply them with one to four tokens, in the order of <see cref="IntegerDot"/>:
 /// <c>void rows(byte* weights, byte* x, float* y, RowArguments* arguments)</c>, y[t, m] for all rows m and T tokens t.
@@ -157,114 +143,6 @@ internal abstract class RowAssembly
         C.dec(r12);
         C.jnz(row);
         return End();
-    }
-
-    /// <summary>
-    /// Assembles a kernel that turns up to sixteen rows into half a weight panel: <c>void pack(byte* weights, byte* panel, byte* scratch, PackArguments* arguments)</c>,
-    /// with 1 kB of scratch memory. Scales are not its business.
-    /// </summary>
-    /// <param name="panel">Layout of the format.</param>
-    public nint AssemblePack(IntegerPanel panel)
-    {
-        Begin();
-        C.mov(r12, __qword_ptr[rcx + Marshal.OffsetOf<PackArguments>(nameof(PackArguments.Rows)).ToInt32()]);
-        C.mov(r13, __qword_ptr[rcx + Marshal.OffsetOf<PackArguments>(nameof(PackArguments.RowBytes)).ToInt32()]);
-        C.mov(r14, __qword_ptr[rcx + Marshal.OffsetOf<PackArguments>(nameof(PackArguments.Blocks)).ToInt32()]);
-        C.mov(rbx, rdi);
-        C.mov(r15, r13);
-        C.shl(r15, 4);
-        LoadConstants(0);
-
-        // Two blocks of 32 make one round, of which the last may be a single block.
-        var blocksEach = BlockLength < 64 ? 2 : 1;
-        var round = C.CreateLabel();
-        var rest = C.CreateLabel();
-        var done = C.CreateLabel();
-        C.sub(r14, blocksEach);
-        C.jl(rest);
-        C.Label(ref round);
-        PackRound(panel, blocksEach);
-        C.add(rbx, blocksEach * BlockBytes);
-        C.add(rsi, blocksEach * panel.WeightBytes);
-        C.sub(r14, blocksEach);
-        C.jge(round);
-        C.Label(ref rest);
-        C.nop();
-        if (blocksEach == 2)
-        {
-            C.cmp(r14, -1);
-            C.jne(done);
-            PackRound(panel, 1);
-        }
-
-        C.Label(ref done);
-        C.nop();
-        return End();
-    }
-
-    /// <summary>zmm12 = 64 unsigned codes of the row at rdi: a quarter of a super-block, or one block of 32 or two.</summary>
-    protected abstract void UnpackForPanel(int chunk, int blocks);
-
-    // Sixteen rows of 64 codes go to scratch memory and come back as sixteen columns of four codes each.
-    private void PackRound(IntegerPanel panel, int blocks)
-    {
-        for (var chunk = 0; chunk < Math.Max(1, BlockLength / 64); chunk++)
-        {
-            var row = C.CreateLabel();
-            C.mov(rdi, rbx);
-            C.mov(r8, rdx);
-            C.mov(rax, r12);
-            C.Label(ref row);
-
-            // The same place of the row sixteen further on: the next panel, which the hardware does not foresee.
-            C.prefetcht0(__byte_ptr[rdi + r15 + (chunk * BlockBytes / 4)]);
-            UnpackForPanel(chunk, blocks);
-            C.vmovdqu32(__zmmword_ptr[r8], Zmm(12));
-            C.add(rdi, r13);
-            C.add(r8, 64);
-            C.dec(rax);
-            C.jnz(row);
-            Transpose(column =>
-            {
-                var inBlock = (chunk * 16) + column;
-                return BlockLength < 64 && column >= 8
-                    ? blocks == 2 ? panel.WeightBytes + ((inBlock - 8) * IntegerPanel.ColumnBytes) : null
-                    : inBlock * IntegerPanel.ColumnBytes;
-            });
-        }
-    }
-
-    private void Transpose(Func<int, int?> offsetOf)
-    {
-        // Registers 4g + j: column 4i + j of rows 4g to 4g + 3, in 128-bit lane i. 16 to 25 hold constants of the format, so only 26 and 27 are free.
-        for (var g = 0; g < 4; g++)
-        {
-            C.vmovdqu32(Zmm(26), __zmmword_ptr[rdx + (g * 256)]);
-            C.vmovdqu32(Zmm(27), __zmmword_ptr[rdx + (g * 256) + 128]);
-            C.vpunpckldq(Zmm(28), Zmm(26), __zmmword_ptr[rdx + (g * 256) + 64]);
-            C.vpunpckhdq(Zmm(29), Zmm(26), __zmmword_ptr[rdx + (g * 256) + 64]);
-            C.vpunpckldq(Zmm(30), Zmm(27), __zmmword_ptr[rdx + (g * 256) + 192]);
-            C.vpunpckhdq(Zmm(31), Zmm(27), __zmmword_ptr[rdx + (g * 256) + 192]);
-            C.vpunpcklqdq(Zmm((4 * g) + 0), Zmm(28), Zmm(30));
-            C.vpunpckhqdq(Zmm((4 * g) + 1), Zmm(28), Zmm(30));
-            C.vpunpcklqdq(Zmm((4 * g) + 2), Zmm(29), Zmm(31));
-            C.vpunpckhqdq(Zmm((4 * g) + 3), Zmm(29), Zmm(31));
-        }
-
-        for (var j = 0; j < 4; j++)
-        {
-            C.vshufi32x4(Zmm(28), Zmm(j), Zmm(4 + j), 0b01_00_01_00);
-            C.vshufi32x4(Zmm(29), Zmm(j), Zmm(4 + j), 0b11_10_11_10);
-            C.vshufi32x4(Zmm(30), Zmm(8 + j), Zmm(12 + j), 0b01_00_01_00);
-            C.vshufi32x4(Zmm(31), Zmm(8 + j), Zmm(12 + j), 0b11_10_11_10);
-            for (var i = 0; i < 4; i++)
-            {
-                if (offsetOf((4 * i) + j) is not { } offset)
-                    continue;
-                C.vshufi32x4(Zmm(26), Zmm(i < 2 ? 28 : 29), Zmm(i < 2 ? 30 : 31), (byte)(i % 2 == 0 ? 0b10_00_10_00 : 0b11_01_11_01));
-                C.vmovdqu32(__zmmword_ptr[rsi + offset], Zmm(26));
-            }
-        }
     }
 
     private void Begin()

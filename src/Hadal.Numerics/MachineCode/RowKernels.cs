@@ -7,7 +7,7 @@ namespace Hadal.Numerics.MachineCode;
 
 /// <summary>
 /// Assembled row kernels by format, tokens and blocks beyond the last full group. A kernel is handed out only after it has given the bits of plain loops on
-/// this processor; where there are none, the reasons are those of <see cref="TileKernels"/>.
+/// this processor; where there are none, the reasons are those of <see cref="InterleavedKernels"/>.
 /// </summary>
 internal static unsafe class RowKernels
 {
@@ -18,12 +18,7 @@ internal static unsafe class RowKernels
     /// <param name="blocks">Blocks of a row.</param>
     public static delegate* unmanaged<byte*, byte*, float*, RowArguments*, void> Find<TFormat>(int tokens, int blocks)
         where TFormat : struct, IIntegerFormat<TFormat> =>
-        TileKernels.Enabled ? (delegate* unmanaged<byte*, byte*, float*, RowArguments*, void>)Cache<TFormat>.Find(tokens, blocks % Cache<TFormat>.GroupBlocks) : null;
-
-    /// <summary>The kernel that turns rows into panels, or null.</summary>
-    public static delegate* unmanaged[SuppressGCTransition]<byte*, byte*, byte*, PackArguments*, void> FindPack<TFormat>()
-        where TFormat : struct, IIntegerFormat<TFormat> =>
-        TileKernels.Enabled ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, byte*, PackArguments*, void>)Cache<TFormat>.Pack.Value : null;
+        KernelVariant.Vnni ? (delegate* unmanaged<byte*, byte*, float*, RowArguments*, void>)Cache<TFormat>.Find(tokens, blocks % Cache<TFormat>.GroupBlocks) : null;
 
     /// <summary>What a kernel of this format is called with.</summary>
     public static RowArguments Arguments<TFormat>(int rows, int cols, long tokenStride, long resultStride)
@@ -46,7 +41,6 @@ internal static unsafe class RowKernels
     {
         public static readonly int GroupBlocks = TFormat.Rows.GroupBlocks;
         public static readonly int SumLength = TFormat.Rows.SumLength;
-        public static readonly Lazy<nint> Pack = new(static () => Make(static () => TFormat.Rows.AssemblePack(TFormat.Panel), PassesPackTest));
         private static readonly Lazy<nint>[] Kernels = [.. Enumerable.Range(0, RowAssembly.MaxTokens * MaxGroupBlocks).Select(
             static i => new Lazy<nint>(() => Make(
                 () => TFormat.Rows.Assemble((i / MaxGroupBlocks) + 1, i % MaxGroupBlocks), kernel => PassesRowTest((i / MaxGroupBlocks) + 1, i % MaxGroupBlocks, kernel))))];
@@ -95,37 +89,6 @@ internal static unsafe class RowKernels
                             passes &= BitConverter.SingleToInt32Bits(expected) == BitConverter.SingleToInt32Bits(y[(t * Rows) + m]);
                         }
                     }
-                }
-            }
-
-            return passes;
-        }
-
-        // Fifteen rows of five blocks, so that an odd one is left over.
-        private static bool PassesPackTest(nint kernel)
-        {
-            const int Seed = 7, Rows = 15, Blocks = 5, Scratch = 1024;
-            var panel = TFormat.Panel;
-            var weights = new byte[Rows * Blocks * TFormat.BlockBytes];
-            new Random(Seed).NextBytes(weights);
-            var target = new byte[Blocks * panel.WeightBytes];
-            var scratch = new byte[Scratch];
-            fixed (byte* w = weights, p = target, s = scratch)
-            {
-                var arguments = new PackArguments { Rows = Rows, RowBytes = Blocks * TFormat.BlockBytes, Blocks = Blocks };
-                ((delegate* unmanaged<byte*, byte*, byte*, PackArguments*, void>)kernel)(w, p, s, &arguments);
-            }
-
-            var codes = new sbyte[TFormat.BlockLength];
-            var unused = new short[TFormat.BlockLength / 16];
-            var passes = true;
-            for (var r = 0; r < Rows; r++)
-            {
-                for (var b = 0; b < Blocks; b++)
-                {
-                    TFormat.Unpack(weights.AsSpan(((r * Blocks) + b) * TFormat.BlockBytes, TFormat.BlockBytes), codes, unused, new short[unused.Length]);
-                    for (var k = 0; k < codes.Length; k++)
-                        passes &= target[(b * panel.WeightBytes) + (k / 4 * IntegerPanel.ColumnBytes) + (r * 4) + (k % 4)] == (byte)(codes[k] + panel.ZeroPoint);
                 }
             }
 

@@ -84,9 +84,6 @@ internal abstract class SmallBlockRows(int zeroPoint, int scaleOffset, int? mini
         }
     }
 
-    /// <inheritdoc/>
-    protected override void UnpackForPanel(int chunk, int blocks) => Unpack(0, blocks == 2);
-
     /// <summary>zmm12 = unsigned codes of the block at rdi + <paramref name="offset"/>, and in the upper half those of the next one if there is one.</summary>
     protected abstract void Unpack(int offset, bool both);
 

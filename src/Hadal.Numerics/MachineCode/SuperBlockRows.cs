@@ -52,9 +52,6 @@ internal abstract class SuperBlockRows : RowAssembly
         }
     }
 
-    /// <inheritdoc/>
-    protected override void UnpackForPanel(int chunk, int blocks) => Unpack(0, chunk);
-
     /// <summary>Reads what the blocks of a group have beside their codes.</summary>
     protected abstract void BeginGroup(int blocks);
 

@@ -10,16 +10,12 @@ namespace Hadal.Numerics.Kernels.Integer;
 /// </summary>
 /// <remarks>
 /// Shape letters: T tokens, K input channels (the weight's columns), M output channels (its rows).
-/// All products of a call are one job of the threads. A few tokens: weight rows are streamed once (<see cref="IntegerRows"/>). Many: they are unpacked once
-/// and multiplied with tiles of tokens (<see cref="IntegerTiles"/>).
+/// All products of a call are one job of the threads, of which an item is some rows of a weight (<see cref="IntegerRows"/>).
 /// </remarks>
 public static unsafe class IntegerMatMul
 {
     /// <summary>Rows of a weight that are one item of a job.</summary>
-    private const int UnitRows = IntegerPanel.Rows;
-
-    // Unpacking a panel costs as much as multiplying some tokens row by row; see docs/PERFORMANCE.md.
-    private const int TileThreshold = 5;
+    private const int UnitRows = 32;
 
     /// <summary>y[t, m] = sum_k x[t, k] W[m, k].</summary>
     /// <param name="weight">W [M, K], in a format with <see cref="WeightFormats.HasIntegerProducts"/>.</param>
@@ -62,7 +58,7 @@ public static unsafe class IntegerMatMul
         {
             var plans = (Plan*)work;
             var next = (long)products.Length * sizeof(Plan);
-            int units = 0, tiles = 0;
+            var units = 0;
             for (var i = 0; i < products.Length; i++)
             {
                 var weight = products[i].Weight;
@@ -70,22 +66,18 @@ public static unsafe class IntegerMatMul
                     throw new ArgumentException($"{weight.Format} has no integer products in blocks of {block}");
                 var shares = i > 0 && SharesTokens(products[i], products[i - 1]);
                 ref var plan = ref plans[i];
-                plan = new Plan { FirstUnit = units, FirstTile = tiles, Tiled = UsesTiles(weight, products[i].Tokens), Tokens = shares ? plans[i - 1].Tokens : work + next };
+                plan = new Plan { FirstUnit = units, Tokens = shares ? plans[i - 1].Tokens : work + next };
                 units += (weight.Rows + UnitRows - 1) / UnitRows;
                 if (shares)
                     continue;
                 next += TokenBytes(products[i], !rows.IsEmpty, rowBytes);
-                if (plan.Tiled)
-                    tiles += (products[i].Tokens + IntegerPanel.MaxTokens - 1) / IntegerPanel.MaxTokens;
-                else if (products[i].Tokens > 1 && list != null)
+                if (products[i].Tokens > 1 && list != null)
                     Gather(px, rowBytes, list + products[i].FirstRow, products[i].Tokens, plan.Tokens);
                 else
                     plan.Tokens = px + ((long)(list == null ? products[i].FirstRow : list[products[i].FirstRow]) * rowBytes);
             }
 
             var job = new Job { Products = p, Plans = plans, Count = products.Length, X = px, RowBytes = rowBytes, List = list, Y = py, Threads = threads };
-            if (tiles > 0)
-                threads.Run(tiles, 1, new PackJob(job));
             threads.Run(units, Grain(products, block), new UnitsJob(job));
         }
     }
@@ -154,23 +146,10 @@ public static unsafe class IntegerMatMul
         WeightFormats.TryDispatchInteger(weight.Format, ref action);
     }
 
-    private static bool UsesTiles(WeightMatrix weight, int tokens)
-    {
-        var panel = new PanelAction();
-        return tokens >= TileThreshold && WeightFormats.TryDispatchInteger(weight.Format, ref panel) && IntegerTiles.AreAvailable(weight.Format, panel.Panel);
-    }
+    private static bool SharesTokens(in Product a, in Product b) => a.FirstRow == b.FirstRow && a.Tokens == b.Tokens;
 
-    private static bool SharesTokens(in Product a, in Product b) => a.FirstRow == b.FirstRow && a.Tokens == b.Tokens && a.Weight.Format == b.Weight.Format;
-
-    // Packed tiles, or rows brought together from a list.
-    private static long TokenBytes(in Product product, bool listed, int rowBytes)
-    {
-        if (!UsesTiles(product.Weight, product.Tokens))
-            return listed && product.Tokens > 1 ? (long)product.Tokens * rowBytes : 0;
-        var panel = new PanelAction();
-        WeightFormats.TryDispatchInteger(product.Weight.Format, ref panel);
-        return IntegerTiles.PackedBytes(panel.Panel, product.Weight.Cols / panel.Panel.BlockLength, product.Tokens);
-    }
+    // Rows brought together from a list.
+    private static long TokenBytes(in Product product, bool listed, int rowBytes) => listed && product.Tokens > 1 ? (long)product.Tokens * rowBytes : 0;
 
     private static void Gather(byte* x, int rowBytes, int* list, int count, byte* target)
     {
@@ -189,10 +168,8 @@ public static unsafe class IntegerMatMul
     private struct Plan
     {
         public int FirstUnit;
-        public int FirstTile;
-        public bool Tiled;
 
-        /// <summary>Packed tiles, or quantised rows one after the other.</summary>
+        /// <summary>Quantised rows one after the other.</summary>
         public byte* Tokens;
     }
 
@@ -206,14 +183,6 @@ public static unsafe class IntegerMatMul
         public int* List;
         public float* Y;
         public KernelThreads Threads;
-    }
-
-    private struct PanelAction : IIntegerAction
-    {
-        public IntegerPanel Panel;
-
-        public void Invoke<TFormat>()
-            where TFormat : struct, IIntegerFormat<TFormat> => Panel = TFormat.Panel;
     }
 
     private struct ReferenceAction : IIntegerAction
@@ -263,43 +232,6 @@ public static unsafe class IntegerMatMul
             IntegerRows.Multiply<TFormat>(Weight, Start, End, X, XStride, Y, YStride, Tokens, Scratch);
     }
 
-    private struct TilesAction : IIntegerAction
-    {
-        public WeightMatrix Weight;
-        public byte* Packed;
-        public float* Y;
-        public int Tokens;
-        public int Start;
-        public int End;
-        public KernelThreads Threads;
-        public int Worker;
-
-        public readonly void Invoke<TFormat>()
-            where TFormat : struct, IIntegerFormat<TFormat> =>
-            IntegerTiles.Multiply<TFormat>(Weight, Start, End, Packed, Y, Tokens, Threads, Worker);
-    }
-
-    private readonly struct PackJob(Job job) : IKernelJob
-    {
-        public void Invoke(int start, int end, int worker)
-        {
-            var i = 0;
-            for (var tile = start; tile < end; tile++)
-            {
-                // The last product that begins at or before the tile: one that packs nothing begins where the next one does.
-                while (i + 1 < job.Count && job.Plans[i + 1].FirstTile <= tile)
-                    i++;
-                var product = job.Products[i];
-                var panel = new PanelAction();
-                WeightFormats.TryDispatchInteger(product.Weight.Format, ref panel);
-                var first = (tile - job.Plans[i].FirstTile) * IntegerPanel.MaxTokens;
-                var list = job.List == null ? null : job.List + product.FirstRow;
-                IntegerTiles.PackTokens(
-                    panel.Panel, job.X + (job.List == null ? (long)product.FirstRow * job.RowBytes : 0), job.RowBytes, list, product.Weight.Cols, first, product.Tokens, job.Plans[i].Tokens);
-            }
-        }
-    }
-
     private readonly struct UnitsJob(Job job) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
@@ -314,16 +246,6 @@ public static unsafe class IntegerMatMul
                 var stop = Math.Min(end, plan.FirstUnit + units);
                 var (firstRow, lastRow) = ((start - plan.FirstUnit) * UnitRows, Math.Min((stop - plan.FirstUnit) * UnitRows, product.Weight.Rows));
                 start = stop;
-                if (plan.Tiled)
-                {
-                    var tiles = new TilesAction
-                    {
-                        Weight = product.Weight, Packed = plan.Tokens, Y = job.Y + product.Output, Tokens = product.Tokens, Start = firstRow, End = lastRow, Threads = job.Threads, Worker = worker,
-                    };
-                    WeightFormats.TryDispatchInteger(product.Weight.Format, ref tiles);
-                    continue;
-                }
-
                 var scratch = new ScratchAction { Weight = product.Weight, Tokens = product.Tokens };
                 WeightFormats.TryDispatchInteger(product.Weight.Format, ref scratch);
                 var rows = new RowsAction

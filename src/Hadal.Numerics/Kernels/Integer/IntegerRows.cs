@@ -4,8 +4,8 @@ using Hadal.Numerics.MachineCode;
 namespace Hadal.Numerics.Kernels.Integer;
 
 /// <summary>
-/// Products that are not tiles of unpacked rows: weight rows are streamed from memory once and multiplied with up to four tokens on the way. Where no kernels for that
-/// can be assembled, eight rows at a time are interleaved on the way (<see cref="InterleavedTiles"/>), or many tokens go to <see cref="PortableTiles"/>.
+/// Products of some weight rows with some tokens, by the fastest kernels there are: rows that were interleaved at load, or are on the way (<see cref="InterleavedTiles"/>);
+/// rows streamed as they lie and multiplied with up to four tokens at once (<see cref="RowKernels"/>); <see cref="PortableTiles"/>, or row by row.
 /// </summary>
 internal static unsafe class IntegerRows
 {
@@ -18,13 +18,16 @@ internal static unsafe class IntegerRows
     private const int SuperTileThreshold = 5;
     private const int SignedTileThreshold = 6;
 
+    // From so many tokens on, interleaving rows on the way is faster than the row kernels for AVX512-VNNI; docs/PERFORMANCE.md.
+    private const int VnniThreshold = 3;
+
     /// <summary>Bytes of scratch memory that <see cref="Multiply"/> needs.</summary>
     public static long ScratchBytes<TFormat>(WeightMatrix weight, int tokens)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
         if (weight.Interleaved != null || Interleaves<TFormat>(tokens))
             return InterleavedTiles.ScratchBytes<TFormat>(weight, tokens);
-        return TileKernels.Enabled || tokens < TileThreshold<TFormat>() ? 0 : PortableTiles.ScratchBytes(TFormat.Panel, tokens);
+        return UsesPortableTiles<TFormat>(weight, tokens) ? PortableTiles.ScratchBytes(TFormat.Panel, tokens) : 0;
     }
 
     /// <summary>y[t, m] for rows [start, end).</summary>
@@ -40,12 +43,11 @@ internal static unsafe class IntegerRows
     public static void Multiply<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens, byte* scratch)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
-        var blocks = weight.Cols / TFormat.BlockLength;
         if (weight.Interleaved != null || Interleaves<TFormat>(tokens))
             InterleavedTiles.Multiply<TFormat>(weight, start, end, x, xStride, y, yStride, tokens, scratch);
-        else if (RowKernels.Find<TFormat>(Math.Min(tokens, RowAssembly.MaxTokens), blocks) != null)
+        else if (HasRowKernels<TFormat>(weight, tokens))
             Assembled<TFormat>(weight, start, end, x, xStride, y, yStride, tokens);
-        else if (!TileKernels.Enabled && tokens >= TileThreshold<TFormat>())
+        else if (UsesPortableTiles<TFormat>(weight, tokens))
             PortableTiles.Multiply<TFormat>(weight, start, end, x, xStride, y, yStride, tokens, scratch);
         else
             Portable<TFormat>(weight, start, end, x, xStride, y, yStride, tokens);
@@ -54,8 +56,14 @@ internal static unsafe class IntegerRows
     private static int TileThreshold<TFormat>()
         where TFormat : struct, IIntegerFormat<TFormat> => TFormat.Panel.IsSigned ? SignedTileThreshold : TFormat.Panel.Scales > 0 ? SuperTileThreshold : SmallTileThreshold;
 
+    private static bool HasRowKernels<TFormat>(WeightMatrix weight, int tokens)
+        where TFormat : struct, IIntegerFormat<TFormat> => RowKernels.Find<TFormat>(Math.Min(tokens, RowAssembly.MaxTokens), weight.Cols / TFormat.BlockLength) != null;
+
+    private static bool UsesPortableTiles<TFormat>(WeightMatrix weight, int tokens)
+        where TFormat : struct, IIntegerFormat<TFormat> => tokens >= TileThreshold<TFormat>() && !HasRowKernels<TFormat>(weight, tokens);
+
     private static bool Interleaves<TFormat>(int tokens)
-        where TFormat : struct, IIntegerFormat<TFormat> => InterleavedKernels.Enabled && tokens >= TFormat.InterleavedThreshold && InterleavedTiles.AreAvailable<TFormat>(tokens);
+        where TFormat : struct, IIntegerFormat<TFormat> => tokens >= (KernelVariant.Vnni ? VnniThreshold : TFormat.InterleavedThreshold) && InterleavedTiles.AreAvailable<TFormat>(tokens);
 
     private static void Assembled<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens)
         where TFormat : struct, IIntegerFormat<TFormat>

@@ -2,31 +2,37 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using Hadal.Numerics.Formats;
+using Hadal.Numerics.MachineCode;
 
 namespace Hadal.Numerics.Kernels.Integer;
 
 /// <summary>
-/// How eight weight rows lie side by side for <see cref="MachineCode.InterleavedTile"/>: block after block, so that the rows are one stream. Codes stay packed as in the
+/// How eight weight rows, or sixteen, lie side by side for <see cref="MachineCode.InterleavedTile"/>: block after block, so that the rows are one stream. Codes stay packed as in the
 /// format (<see cref="CodeLayout"/>), but a vector holds four bytes of each row: laying them out so takes few instructions, at load or on the way to a product.
 /// </summary>
 /// <remarks>
-/// A super-block: d binary16 [8]; then s int8 [S/2][8][2], or, with minima, dmin binary16 [8] and the packed scales and minima as vectors
-/// (<see cref="CodeLayout.ScaleVectors"/>); codes. A block of 32: d binary16 [8], with a minimum m binary16 [8]; codes. So it is as large as the blocks it is made
+/// A super-block: d binary16 [R]; then s int8 [S/2][R][2], or, with minima, dmin binary16 [R] and the packed scales and minima as vectors
+/// (<see cref="CodeLayout.ScaleVectors"/>); codes. A block of 32: d binary16 [R], with a minimum m binary16 [R]; codes. So it is as large as the blocks it is made
 /// of, but for scales that are unpacked. Codes are vectors, for each round those of <see cref="CodeLayout.Pieces"/> and then that of the fifth bits;
 /// a copy made at load has them as <see cref="CodeLayout.InCopy"/> says.
 /// </remarks>
 internal sealed unsafe class InterleavedPanel
 {
+    private const int PartRows = RowColumns.Rows;
+    private const int PartVector = 32;
+    private const int PartPairBytes = 16;
+
+    // Eight rows, or sixteen where vectors of 512 bits are at work.
+    private static readonly int Parts = KernelVariant.Vnni ? 2 : 1;
+
     /// <summary>Weight rows of a panel.</summary>
-    public const int Rows = RowColumns.Rows;
+    public static readonly int Rows = Parts * PartRows;
 
     /// <summary>Bytes of four codes, or of one number, of all rows.</summary>
-    public const int Vector = 32;
+    public static readonly int Vector = Parts * PartVector;
 
     /// <summary>Bytes of two integer scales of all rows, where they lie a byte each.</summary>
-    public const int PairBytes = 16;
-
-    private const int HalfBytes = 16;
+    public static readonly int PairBytes = Parts * PartPairBytes;
 
     private readonly BitField[][] fields;
 
@@ -44,7 +50,7 @@ internal sealed unsafe class InterleavedPanel
         PartSteps = SumLength / 4;
         while (!IsSigned && PartSteps * 2 * panel.MaxCode * IntegerActivations.MaxCode > short.MaxValue)
             PartSteps /= 2;
-        ScalesAt = HalfBytes * (HasMinimum ? 2 : 1);
+        ScalesAt = sizeof(ushort) * Rows * (HasMinimum ? 2 : 1);
         Codes = ScalesAt + (HasMinimum ? layout.ScaleVectors * Vector : Scales / 2 * PairBytes);
         RoundVectors = layout.Pieces.Length == 0 ? layout.RoundCodes / 4 : (layout.Pieces.Length * RowColumns.Columns / Rounds) + (layout.FifthBitsAt is null ? 0 : 1);
         Bytes = Codes + (Rounds * RoundVectors * Vector);
@@ -101,7 +107,7 @@ internal sealed unsafe class InterleavedPanel
     public static InterleavedPanel Of<TFormat>()
         where TFormat : struct, IIntegerFormat<TFormat> => Cache<TFormat>.Panel;
 
-    /// <summary>Lays out up to eight rows; in place of rows that are not there the last one is repeated.</summary>
+    /// <summary>Lays out up to <see cref="Rows"/> rows; in place of rows that are not there the last one is repeated.</summary>
     /// <param name="rows">The first row.</param>
     /// <param name="rowBytes">Bytes from one row to the next.</param>
     /// <param name="count">Rows.</param>
@@ -112,7 +118,8 @@ internal sealed unsafe class InterleavedPanel
     {
         if (count == Rows)
         {
-            Pack<TFormat>(rows, (nint)rowBytes, blocks, target);
+            for (var part = 0; part < Parts; part++)
+                Pack<TFormat>(rows + (part * PartRows * rowBytes), (nint)rowBytes, blocks, target, part);
             return;
         }
 
@@ -121,7 +128,8 @@ internal sealed unsafe class InterleavedPanel
         {
             for (var r = 0; r < Rows; r++)
                 new Span<byte>(rows + (Math.Min(r, count - 1) * rowBytes), TFormat.BlockBytes).CopyTo(new Span<byte>(block + (r * TFormat.BlockBytes), TFormat.BlockBytes));
-            Pack<TFormat>(block, TFormat.BlockBytes, 1, target);
+            for (var part = 0; part < Parts; part++)
+                Pack<TFormat>(block + (part * PartRows * TFormat.BlockBytes), TFormat.BlockBytes, 1, target, part);
         }
     }
 
@@ -134,16 +142,17 @@ internal sealed unsafe class InterleavedPanel
         if (!Expands)
             return;
         var moved = stackalloc Vector256<byte>[RoundVectors];
-        for (var round = 0; round < count * Rounds; round++)
+        for (var i = 0; i < count * Rounds * Parts; i++)
         {
-            var vectors = (Vector256<byte>*)(blocks + ((long)(round / Rounds) * Bytes) + Codes) + (round % Rounds * RoundVectors);
+            var (round, part) = Math.DivRem(i, Parts);
+            var vectors = (Vector256<byte>*)(blocks + ((long)(round / Rounds) * Bytes) + Codes) + (round % Rounds * RoundVectors * Parts) + part;
             new Span<Vector256<byte>>(moved, RoundVectors).Clear();
             for (var step = 0; step < fields.Length; step++)
             {
                 var (code, at) = (Vector256<byte>.Zero, 0);
                 foreach (var field in fields[step])
                 {
-                    code |= (Vector256.Load((byte*)(vectors + field.Vector)) >>> field.Shift & Vector256.Create((byte)((1 << field.Bits) - 1))) << at;
+                    code |= (Vector256.Load((byte*)(vectors + (field.Vector * Parts))) >>> field.Shift & Vector256.Create((byte)((1 << field.Bits) - 1))) << at;
                     at += field.Bits;
                 }
 
@@ -155,45 +164,48 @@ internal sealed unsafe class InterleavedPanel
                 }
             }
 
-            new Span<Vector256<byte>>(moved, RoundVectors).CopyTo(new Span<Vector256<byte>>(vectors, RoundVectors));
+            for (var v = 0; v < RoundVectors; v++)
+                vectors[v * Parts] = moved[v];
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Pack<TFormat>(byte* rows, nint stride, int blocks, byte* target)
+    private static void Pack<TFormat>(byte* rows, nint stride, int blocks, byte* target, int part)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
         var panel = Of<TFormat>();
         var columns = stackalloc Vector256<uint>[2 * RowColumns.Columns];
-        var (bytes, codes, scalesAt, vectors) = (panel.Bytes, panel.Codes, panel.Layout.ScalesAt, panel.Layout.ScaleVectors);
+        var (bytes, codes, scalesAt, vectors, vector) = (panel.Bytes, panel.Codes, panel.Layout.ScalesAt, panel.Layout.ScaleVectors, Vector);
+        var numbers = target + (part * PartRows * sizeof(ushort));
+        target += part * PartVector;
         var fifthBits = panel.Layout.FifthBitsAt;
         fixed (int* pieces = panel.Layout.Pieces)
         {
             var pieceCount = panel.Layout.Pieces.Length;
-            for (var end = rows + ((nint)blocks * TFormat.BlockBytes); rows < end; rows += TFormat.BlockBytes, target += bytes)
+            for (var end = rows + ((nint)blocks * TFormat.BlockBytes); rows < end; rows += TFormat.BlockBytes, target += bytes, numbers += bytes)
             {
                 Vector128.Create(
                     TFormat.ScaleBits(rows), TFormat.ScaleBits(rows + stride), TFormat.ScaleBits(rows + (2 * stride)), TFormat.ScaleBits(rows + (3 * stride)),
-                    TFormat.ScaleBits(rows + (4 * stride)), TFormat.ScaleBits(rows + (5 * stride)), TFormat.ScaleBits(rows + (6 * stride)), TFormat.ScaleBits(rows + (7 * stride))).Store((ushort*)target);
+                    TFormat.ScaleBits(rows + (4 * stride)), TFormat.ScaleBits(rows + (5 * stride)), TFormat.ScaleBits(rows + (6 * stride)), TFormat.ScaleBits(rows + (7 * stride))).Store((ushort*)numbers);
                 if (TFormat.HasMinimum)
                 {
                     Vector128.Create(
                         TFormat.MinimumBits(rows), TFormat.MinimumBits(rows + stride), TFormat.MinimumBits(rows + (2 * stride)), TFormat.MinimumBits(rows + (3 * stride)),
-                        TFormat.MinimumBits(rows + (4 * stride)), TFormat.MinimumBits(rows + (5 * stride)), TFormat.MinimumBits(rows + (6 * stride)), TFormat.MinimumBits(rows + (7 * stride))).Store((ushort*)target + Rows);
+                        TFormat.MinimumBits(rows + (4 * stride)), TFormat.MinimumBits(rows + (5 * stride)), TFormat.MinimumBits(rows + (6 * stride)), TFormat.MinimumBits(rows + (7 * stride))).Store((ushort*)numbers + Rows);
                 }
 
                 if (panel.Scales > 0)
                 {
-                    RowColumns.Transpose(rows + scalesAt, stride, (byte*)columns, Vector);
+                    RowColumns.Transpose(rows + scalesAt, stride, (byte*)columns, PartVector);
                     for (var i = 0; i < vectors; i++)
-                        columns[RowColumns.Columns - vectors + i].Store((uint*)(target + panel.ScalesAt + (i * Vector)));
+                        columns[RowColumns.Columns - vectors + i].Store((uint*)(target + panel.ScalesAt + (i * vector)));
                     if (vectors == 0)
-                        panel.StoreScales<TFormat>(columns, target + panel.ScalesAt);
+                        panel.StoreScales<TFormat>(columns, target + panel.ScalesAt - (part * PartPairBytes));
                 }
 
                 var column = target + codes;
-                for (var i = 0; i < pieceCount; i++, column += RowColumns.Columns * Vector)
-                    RowColumns.Transpose(rows + pieces[i], stride, column, Vector);
+                for (var i = 0; i < pieceCount; i++, column += RowColumns.Columns * vector)
+                    RowColumns.Transpose(rows + pieces[i], stride, column, vector);
                 if (fifthBits is { } at)
                     CodeLayout.SpreadFifthBits(DoubleWords(rows + at, stride)).Store((uint*)column);
             }
@@ -207,7 +219,11 @@ internal sealed unsafe class InterleavedPanel
         var scales = columns + RowColumns.Columns;
         TFormat.UnpackScaleColumns(columns, scales);
         for (var four = 0; four < Scales / 4; four++)
-            Pairs(scales[four]).Store((ushort*)(target + (four * Vector)));
+        {
+            var pairs = Pairs(scales[four]);
+            pairs.GetLower().Store((ushort*)(target + (2 * four * PairBytes)));
+            pairs.GetUpper().Store((ushort*)(target + (((2 * four) + 1) * PairBytes)));
+        }
     }
 
     // The lower two bytes of every lane, then the upper two.

@@ -4,15 +4,15 @@ using Hadal.Numerics.MachineCode;
 namespace Hadal.Numerics.Kernels.Integer;
 
 /// <summary>
-/// Products with weight rows that lie eight side by side (<see cref="InterleavedPanel"/>), by the kernels assembled for AVX2: all of a matrix that was interleaved at
-/// load, or eight rows at a time that are interleaved on the way. Every output has the bits of <see cref="IntegerDot"/>.
+/// Products with weight rows that lie side by side (<see cref="InterleavedPanel"/>), by assembled kernels: all of a matrix that was interleaved at
+/// load, or a panel at a time that is interleaved on the way. Every output has the bits of <see cref="IntegerDot"/>.
 /// </summary>
 internal static unsafe class InterleavedTiles
 {
-    private const int MaxTokens = InterleavedTile.MaxTokens;
+    private static readonly int MaxTokens = InterleavedKernels.MaxTokens;
 
     // From so many tokens on, unpacking codes once is faster than for each tile of tokens; docs/PERFORMANCE.md.
-    private const int ExpandedThreshold = 2 * MaxTokens;
+    private static readonly int ExpandedThreshold = 2 * MaxTokens;
 
     // How far ahead of a stream of panels its next bytes are asked for.
     private const long PanelAhead = 4096;
@@ -37,7 +37,7 @@ internal static unsafe class InterleavedTiles
 
     /// <summary>y[t, m] for rows [start, end).</summary>
     /// <param name="weight">W [M, K].</param>
-    /// <param name="start">First row, a multiple of eight.</param>
+    /// <param name="start">First row, a multiple of <see cref="InterleavedPanel.Rows"/>.</param>
     /// <param name="end">One past the last row.</param>
     /// <param name="x">T quantised rows.</param>
     /// <param name="xStride">Bytes from one to the next.</param>

@@ -5,7 +5,7 @@ using Hadal.Numerics.Formats;
 namespace Hadal.Numerics.Kernels.Integer;
 
 /// <summary>
-/// Many tokens at once where no kernels can be assembled (<see cref="IntegerTiles"/>): sixteen weight rows are unpacked into a panel that stays in the first
+/// Many tokens at once where no kernels can be assembled (<see cref="InterleavedTiles"/>): sixteen weight rows are unpacked into a panel that stays in the first
 /// cache and multiplied with three tokens at a time. Every output has the bits of <see cref="IntegerDot"/>.
 /// </summary>
 /// <remarks>

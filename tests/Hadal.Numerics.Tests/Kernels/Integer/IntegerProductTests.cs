@@ -35,16 +35,15 @@ public sealed unsafe class IntegerProductTests
     {
         var action = new LimitCheck();
         WeightFormats.TryDispatchInteger(format, ref action);
-        Assert.Equal((InterleavedKernels.Enabled ? 2 : 1) * 2 * 2 * 17 * 7, action.Compared);
+        Assert.Equal((KernelVariant.Avx2 ? 2 : 1) * 2 * 2 * 17 * 7, action.Compared);
     }
 
     [Theory]
     [MemberData(nameof(Formats))]
-    public void The_assembled_kernels_are_used_where_the_processor_has_it(WeightFormat format)
+    public void Kernels_over_rows_as_they_lie_are_used_where_the_processor_has_VNNI(WeightFormat format)
     {
-        Assert.SkipUnless(VnniTile.IsSupported, "this processor has no AVX512-VNNI");
-        Assert.SkipWhen(Environment.GetEnvironmentVariable("HADAL_KERNEL") == "portable", "HADAL_KERNEL=portable");
-        var action = new KernelCheck();
+        Assert.SkipUnless(KernelVariant.Vnni, "this processor has no AVX512-VNNI, or HADAL_KERNEL forbids it");
+        var action = new RowKernelCheck();
         WeightFormats.TryDispatchInteger(format, ref action);
         Assert.True(action.Found);
     }
@@ -55,29 +54,28 @@ public sealed unsafe class IntegerProductTests
     {
         var action = new LayoutCheck();
         WeightFormats.TryDispatchInteger(format, ref action);
-        Assert.Equal((5 + 8) * 3, action.Blocks);
+        Assert.Equal((5 + InterleavedPanel.Rows) * 3, action.Blocks);
     }
 
     [Theory]
     [MemberData(nameof(Formats))]
-    public void Kernels_over_interleaved_rows_are_used_where_the_processor_has_AVX2_but_no_VNNI(WeightFormat format)
+    public void Kernels_over_interleaved_rows_are_used_where_the_processor_has_AVX2(WeightFormat format)
     {
-        Assert.SkipUnless(InterleavedTile.IsSupported && !VnniTile.IsSupported, "this processor has other kernels, or none");
-        Assert.SkipWhen(Environment.GetEnvironmentVariable("HADAL_KERNEL") == "portable", "HADAL_KERNEL=portable");
+        Assert.SkipUnless(KernelVariant.Avx2, "this processor has no AVX2, or HADAL_KERNEL forbids it");
         var action = new InterleavedCheck();
         WeightFormats.TryDispatchInteger(format, ref action);
         Assert.True(action.Found);
     }
 
     [Fact]
-    public void A_slice_of_interleaved_rows_keeps_them_where_it_begins_with_eight_of_them()
+    public void A_slice_of_interleaved_rows_keeps_them_where_it_begins_with_a_panel()
     {
         using var memory = new NativeBuffer(40 * 34);
         using var threads = new KernelThreads(1);
         var weight = WeightMatrix.Over(WeightFormat.Q8_0, memory, 40, 32);
         using var copy = new NativeBuffer(WeightInterleaving.Bytes(weight));
         var both = WeightInterleaving.Interleave(weight, copy.Span<byte>(0, (int)copy.ByteLength), threads);
-        Assert.Equal((long)copy.Pointer + (copy.ByteLength / 5 * 2), (long)both.SliceRows(16, 9).Interleaved);
+        Assert.Equal((long)copy.Pointer + (16 / InterleavedPanel.Rows * both.InterleavedBytes), (long)both.SliceRows(16, 9).Interleaved);
         Assert.True(both.SliceRows(4, 8).Interleaved == null);
         Assert.Throws<ArgumentException>(() => WeightInterleaving.Interleave(weight, new byte[copy.ByteLength - 1], threads));
     }
@@ -176,20 +174,19 @@ public sealed unsafe class IntegerProductTests
     // The weights as they are, and with a copy in interleaved order where this processor has kernels for that.
     private static WeightMatrix[] Orders(WeightMatrix weight, KernelThreads threads, out NativeBuffer? copy)
     {
-        copy = InterleavedKernels.Enabled ? new NativeBuffer(WeightInterleaving.Bytes(weight)) : null;
+        copy = KernelVariant.Avx2 ? new NativeBuffer(WeightInterleaving.Bytes(weight)) : null;
         return copy is null ? [weight] : [weight, WeightInterleaving.Interleave(weight, copy.Span<byte>(0, (int)copy.ByteLength), threads)];
     }
 
     private static int Bits(float value) => BitConverter.SingleToInt32Bits(value);
 
-    private struct KernelCheck : IIntegerAction
+    private struct RowKernelCheck : IIntegerAction
     {
         public bool Found;
 
         public void Invoke<TFormat>()
             where TFormat : struct, IIntegerFormat<TFormat> =>
-            Found = Enumerable.Range(1, IntegerPanel.MaxTokens).All(static n => TileKernels.Find(TFormat.Panel, n) != null)
-            && Enumerable.Range(1, RowAssembly.MaxTokens).All(static n => RowKernels.Find<TFormat>(n, 11) != null) && RowKernels.FindPack<TFormat>() != null;
+            Found = Enumerable.Range(1, RowAssembly.MaxTokens).All(static n => RowKernels.Find<TFormat>(n, 11) != null);
     }
 
     private struct InterleavedCheck : IIntegerAction
@@ -198,10 +195,10 @@ public sealed unsafe class IntegerProductTests
 
         public void Invoke<TFormat>()
             where TFormat : struct, IIntegerFormat<TFormat> =>
-            Found = Enumerable.Range(1, InterleavedTile.MaxTokens).All(static n => Enum.GetValues<PanelSource>().All(source => InterleavedKernels.Find<TFormat>(n, source) != null));
+            Found = Enumerable.Range(1, InterleavedKernels.MaxTokens).All(static n => Enum.GetValues<PanelSource>().All(source => InterleavedKernels.Find<TFormat>(n, source) != null));
     }
 
-    // Reads the layout back as InterleavedPanel describes it; of eight rows, and of five, so that three are missing.
+    // Reads the layout back as InterleavedPanel describes it; of all rows, and of five, so that some are missing.
     private struct LayoutCheck : IIntegerAction
     {
         public int Blocks;
@@ -240,7 +237,7 @@ public sealed unsafe class IntegerProductTests
                 {
                     Assert.Equal(TFormat.ScaleBits(p), BitConverter.ToUInt16(block[(2 * r)..]));
                     if (TFormat.HasMinimum)
-                        Assert.Equal(TFormat.MinimumBits(p), BitConverter.ToUInt16(block[(16 + (2 * r))..]));
+                        Assert.Equal(TFormat.MinimumBits(p), BitConverter.ToUInt16(block[(2 * (InterleavedPanel.Rows + r))..]));
                 }
 
                 for (var s = 0; s < panel.Scales; s++)

@@ -97,7 +97,7 @@ public readonly unsafe struct WeightMatrix
     /// <summary>The same weights as <see cref="WeightInterleaving"/> lays them out, or null.</summary>
     internal byte* Interleaved { get; init; }
 
-    /// <summary>Bytes of eight rows there.</summary>
+    /// <summary>Bytes of a panel there.</summary>
     internal long InterleavedBytes { get; init; }
 
     /// <summary>Number of E4M3 scale blocks along a row.</summary>

@@ -71,7 +71,6 @@ internal sealed class InterleavedAvx2Tile(InterleavedPanel panel, int tokens, Pa
         C.mov(ecx, Panel.Rounds);
         C.Label(ref round);
         var bytes = Panel.RoundVectors * Vector;
-        Prefetch(bytes);
         var scales = Panel.Layout.RoundCodes / Panel.SumLength;
         for (var i = 0; i < scales; i++)
         {
@@ -166,7 +165,7 @@ internal sealed class InterleavedAvx2Tile(InterleavedPanel panel, int tokens, Pa
             C.vpmaddwd(Ymm(Sums + t), Ymm(Sums + t), Constants.Words(i => i % 2 == 0 ? -Panel.ZeroPoint : 0));
         });
         C.mov(rsi, rdi);
-        Prefetch(Panel.Bytes);
+        Prefetch(Panel.Codes);
         C.add(rdi, Panel.Codes);
         Steps(0, Panel.BlockLength / 4, static () => { });
         C.add(rdi, Panel.RoundVectors * Vector);
@@ -239,6 +238,7 @@ internal sealed class InterleavedAvx2Tile(InterleavedPanel panel, int tokens, Pa
     // ymm12 = four codes of each row.
     private void LoadCodes(int step)
     {
+        PrefetchVectors(step);
         var table = Panel.Layout.Table;
         Unpack(__[rdi], Panel.Layout.Code(step));
         if (table.Length == 0)

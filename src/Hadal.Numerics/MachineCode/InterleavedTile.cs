@@ -64,6 +64,7 @@ internal enum PanelSource
 internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, PanelSource source, int vector, int maxTokens, Assembler c)
 {
     private const int MaxScalePairs = 8;
+    private const int Line = 64;
 
     private readonly InterleavedPanel panel = source switch
     {
@@ -163,7 +164,7 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
         c.mov(rax, Argument(nameof(InterleavedArguments.Blocks)));
         c.mov(rdx, Argument(nameof(InterleavedArguments.Ahead)));
         c.Label(ref block);
-        Prefetch(panel.Bytes);
+        Prefetch(panel.Codes);
         for (var i = 0; i < panel.Codes; i += Piece)
         {
             c.vmovdqu(xmm0, __xmmword_ptr[rdi + i]);
@@ -197,8 +198,19 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
 
     protected void Prefetch(int bytes)
     {
-        for (var line = 0; source is PanelSource.Rows or PanelSource.Copy && line < bytes; line += 64)
+        for (var line = 0; source is PanelSource.Rows or PanelSource.Copy && line < bytes; line += Line)
             c.prefetcht0(__byte_ptr[rdi + rdx + line]);
+    }
+
+    /// <summary>Asks for a step's share of a round: many lines at once would stop the processor.</summary>
+    protected void PrefetchVectors(int step)
+    {
+        var steps = panel.Layout.RoundCodes / 4;
+        for (var i = step * panel.RoundVectors / steps; source is PanelSource.Rows or PanelSource.Copy && i < (step + 1) * panel.RoundVectors / steps; i++)
+        {
+            if (i * vector % Line == 0)
+                c.prefetcht0(__byte_ptr[rdi + rdx + (i * vector)]);
+        }
     }
 
     /// <summary>The register of codes = four numbers of each row, a byte each.</summary>

@@ -116,7 +116,6 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
         C.Label(ref round);
         FollowingBases(r8, r9, r10);
         var bytes = Panel.RoundVectors * Vector;
-        Prefetch(bytes);
         var scales = Panel.Layout.RoundCodes / Panel.SumLength;
         for (var i = 0; i < scales; i++)
         {
@@ -204,7 +203,7 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
         });
         FollowingBases(r8, r9, r10);
         C.mov(rsi, rdi);
-        Prefetch(Panel.Bytes);
+        Prefetch(Panel.Codes);
         C.add(rdi, Panel.Codes);
         Steps(Sums, 0, Panel.BlockLength / 4);
         C.add(rdi, Panel.RoundVectors * Vector);
@@ -236,6 +235,7 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
     // zmm24 = four unsigned codes of each row.
     private void LoadCodes(int step)
     {
+        PrefetchVectors(step);
         if (Panel.IsSigned && !IsExpanded && Panel.Layout.Table.Length == 0)
         {
             C.vpxord(Zmm(Codes), Zmm(Values), __zmmword_ptr[rdi + (Panel.Layout.Code(step)[0].Vector * Vector)]);

@@ -4,11 +4,14 @@ namespace Hadal.Numerics;
 
 /// <summary>
 /// Zeroed native memory, 64-byte aligned and free of the 2 GB limit of spans; freed by <see cref="Dispose"/> or the finalizer. Pages that were never
-/// written take no physical memory.
+/// written take no physical memory. Large buffers ask for pages of 2 MB (Linux; a hint): reading gigabytes through pages of 4 kB, every other miss is one of the page table.
 /// </summary>
-public sealed unsafe class NativeBuffer : IDisposable
+public sealed unsafe partial class NativeBuffer : IDisposable
 {
     private const int Alignment = 64;
+    private const long LargeBytes = 32L << 20;
+    private const int PageBytes = 4096;
+    private const int LargePages = 14;
 
     private void* allocation;
 
@@ -23,6 +26,8 @@ public sealed unsafe class NativeBuffer : IDisposable
         allocation = NativeMemory.AllocZeroed(checked((nuint)byteLength + Alignment));
         Pointer = (byte*)(((nuint)allocation + Alignment - 1) & ~(nuint)(Alignment - 1));
         GC.AddMemoryPressure(byteLength + Alignment);
+        if (OperatingSystem.IsLinux() && byteLength >= LargeBytes)
+            _ = Advise((nint)allocation & ~(nint)(PageBytes - 1), (nuint)byteLength, LargePages);
     }
 
     /// <summary>Frees the memory when the owner forgot to.</summary>
@@ -51,6 +56,9 @@ public sealed unsafe class NativeBuffer : IDisposable
         Free();
         GC.SuppressFinalize(this);
     }
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int Advise(nint address, nuint length, int advice);
 
     private void Free()
     {

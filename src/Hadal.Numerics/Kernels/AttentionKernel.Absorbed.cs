@@ -30,14 +30,24 @@ public static unsafe partial class AttentionKernel
 
     private static void Few(in AbsorbedPass pass, ReadOnlySpan<AttentionSegment> run, float* workspace)
     {
-        var spans = 0;
+        int spans = 0, rows = 0, longest = 0;
         foreach (var segment in run)
+        {
             spans += segment.Spans;
+            rows += segment.Length(0, segment.Count);
+            for (var span = 0; span < segment.Spans; span++)
+                longest = Math.Max(longest, Math.Min(RunningSoftmax.SpanStart(span + 1), segment.Length(0, segment.Count)) - RunningSoftmax.SpanStart(span));
+        }
+
+        // As many heads share the reading of a row as leave no worker a longer item than its part of all.
         var h = pass.Shape.H;
-        var headGroup = HeadsOfItem(h, spans, pass.Threads.Count);
+        var headGroup = HeadGroup;
+        while (headGroup > 4 && (long)longest * headGroup * pass.Threads.Count > (long)rows * h)
+            headGroup /= 2;
+        headGroup = Math.Min(headGroup, h);
         fixed (AttentionSegment* segments = run)
         {
-            var job = new FewTokens(pass, segments, run.Length, workspace, headGroup);
+            var job = new FewTokens(pass, segments, run.Length, spans, workspace, headGroup);
             pass.Threads.Run(h, 1, new AbsorbJob(job));
             pass.Threads.Run((h + headGroup - 1) / headGroup * spans, 1, new SpanJob(job));
             pass.Threads.Run(h, 1, new ProjectJob(job));
@@ -120,13 +130,16 @@ public static unsafe partial class AttentionKernel
     }
 
     // A run of segments and its working memory: queries [T, H, W], states of the first spans [T, H, S], then those of later spans, segment by segment [span, T, H, S].
-    private readonly struct FewTokens(AbsorbedPass pass, AttentionSegment* segments, int count, float* workspace, int headGroup)
+    private readonly struct FewTokens(AbsorbedPass pass, AttentionSegment* segments, int count, int spans, float* workspace, int headGroup)
     {
         public AbsorbedPass Pass => pass;
 
         public int HeadGroup => headGroup;
 
         public int Segments => count;
+
+        /// <summary>Spans of all segments.</summary>
+        public int Spans => spans;
 
         public int Start => segments[0].Start;
 
@@ -154,7 +167,7 @@ public static unsafe partial class AttentionKernel
         }
     }
 
-    // An item for each segment's span and group of heads.
+    // An item for each segment's span and group of heads, the last spans, which are the longest, first.
     private readonly struct SpanJob(FewTokens few) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
@@ -166,7 +179,7 @@ public static unsafe partial class AttentionKernel
             for (var item = start; item < end; item++)
             {
                 var head = item % groups * few.HeadGroup;
-                var (span, i) = (item / groups, 0);
+                var (span, i) = (few.Spans - 1 - (item / groups), 0);
                 var later = few.LaterStates;
                 for (; span >= few.Segment(i)->Spans; i++)
                 {

@@ -106,6 +106,9 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
     /// <summary>On the stack, from where unpacked scales lie.</summary>
     protected int ScaleFours => frame + 64;
 
+    /// <summary>Whether bytes ahead are asked for, rather than left to what the processor sees coming by itself.</summary>
+    protected virtual bool AsksAhead => source is PanelSource.Rows or PanelSource.Copy;
+
     private AssemblerMemoryOperand BlocksLeft => __qword_ptr[rsp + frame];
 
     private AssemblerMemoryOperand PanelsLeft => __qword_ptr[rsp + frame + 8];
@@ -198,7 +201,7 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
 
     protected void Prefetch(int bytes)
     {
-        for (var line = 0; source is PanelSource.Rows or PanelSource.Copy && line < bytes; line += Line)
+        for (var line = 0; AsksAhead && line < bytes; line += Line)
             c.prefetcht0(__byte_ptr[rdi + rdx + line]);
     }
 
@@ -206,7 +209,7 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
     protected void PrefetchVectors(int step)
     {
         var steps = panel.Layout.RoundCodes / 4;
-        for (var i = step * panel.RoundVectors / steps; source is PanelSource.Rows or PanelSource.Copy && i < (step + 1) * panel.RoundVectors / steps; i++)
+        for (var i = step * panel.RoundVectors / steps; AsksAhead && i < (step + 1) * panel.RoundVectors / steps; i++)
         {
             if (i * vector % Line == 0)
                 c.prefetcht0(__byte_ptr[rdi + rdx + (i * vector)]);

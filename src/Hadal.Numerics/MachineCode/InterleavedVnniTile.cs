@@ -34,6 +34,10 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
     private const int SignedZero = 128;
     private const int TokensOfBase = 5;
 
+    // One token or two keep up with the memory; asking costs them more than it brings (docs/LOG.md).
+    /// <inheritdoc/>
+    protected override bool AsksAhead => Tokens is not (1 or 2) && base.AsksAhead;
+
     private int ZeroPoint => Panel.IsSigned ? SignedZero : Panel.ZeroPoint;
 
     /// <inheritdoc/>

@@ -162,10 +162,11 @@ internal static unsafe class DirectDot
         return (s[0] + s[2]) + (s[1] + s[3]);
     }
 
+    // Processors with vectors of 512 bits keep ahead of one stream by themselves, and are slowed down by being asked; docs/LOG.md.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Prefetch(byte* w, int bytes)
     {
-        if (!Sse.IsSupported)
+        if (!Sse.IsSupported || Vector512.IsHardwareAccelerated)
             return;
         for (var line = 0; line < bytes; line += 64)
             Sse.Prefetch0(w + PrefetchBytes + line);

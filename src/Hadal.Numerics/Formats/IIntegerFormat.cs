@@ -47,13 +47,13 @@ internal unsafe interface IIntegerFormat<TSelf> : IWeightFormat<TSelf>
     /// <summary>What assembles row kernels of this format.</summary>
     static abstract RowAssembly Rows { get; }
 
-    /// <summary>How tile kernels lay out blocks of this format.</summary>
+    /// <summary>What kernels over several rows have to know of this format.</summary>
     static abstract IntegerPanel Panel { get; }
 
     /// <summary>Where the codes of a block lie, for <see cref="InterleavedPanel"/>.</summary>
     static abstract CodeLayout Layout { get; }
 
-    /// <summary>From so many tokens on, interleaving rows on the way is faster than multiplying them as they lie; docs/PERFORMANCE.md.</summary>
+    /// <summary>From so many tokens on, interleaving rows on the way is faster with AVX2 than multiplying them as they lie; docs/PERFORMANCE.md.</summary>
     static virtual int InterleavedThreshold => 1;
 
     /// <summary>The signed integer scales of one block of each of eight rows; nothing for formats with minima and for blocks of 32.</summary>

@@ -115,15 +115,18 @@ internal static unsafe class DirectDot
         if (!Vector512.IsHardwareAccelerated)
             return NarrowScaledRow(w, scales, x, cols);
         Vector512<float> a = default, b = default, c = default, d = default;
-        for (var k = 0; k < cols; k += DotProduct.Lanes, w += DotProduct.Lanes)
+        for (var stop = w + cols; w < stop; scales++)
         {
-            Prefetch(w, DotProduct.Lanes);
-            var scale = Vector512.Create(scales[k / WeightMatrix.ScaleBlock] * Unit);
-            var codes = Vector512.Load((int*)w);
-            a = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes << 24) * scale, Vector512.Load(x + k), a);
-            b = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes << 16) * scale, Vector512.Load(x + k + 16), b);
-            c = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes << 8) * scale, Vector512.Load(x + k + 32), c);
-            d = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes) * scale, Vector512.Load(x + k + 48), d);
+            var scale = Vector512.Create(*scales * Unit);
+            for (var end = stop - w > WeightMatrix.ScaleBlock ? w + WeightMatrix.ScaleBlock : stop; w < end; w += DotProduct.Lanes, x += DotProduct.Lanes)
+            {
+                Prefetch(w, DotProduct.Lanes);
+                var codes = Vector512.Load((int*)w);
+                a = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes << 24) * scale, Vector512.Load(x), a);
+                b = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes << 16) * scale, Vector512.Load(x + 16), b);
+                c = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes << 8) * scale, Vector512.Load(x + 32), c);
+                d = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes) * scale, Vector512.Load(x + 48), d);
+            }
         }
 
         return (Sixteen(a.GetLower(), a.GetUpper()) + Sixteen(c.GetLower(), c.GetUpper())) + (Sixteen(b.GetLower(), b.GetUpper()) + Sixteen(d.GetLower(), d.GetUpper()));

@@ -34,8 +34,7 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
     private const int SignedZero = 128;
     private const int TokensOfBase = 5;
 
-    // One token or two keep up with the memory; asking costs them more than it brings (docs/LOG.md).
-    /// <inheritdoc/>
+    /// <summary>Asking costs one token or two more than it brings: docs/LOG.md.</summary>
     protected override bool AsksAhead => Tokens is not (1 or 2) && base.AsksAhead;
 
     private int ZeroPoint => Panel.IsSigned ? SignedZero : Panel.ZeroPoint;
@@ -73,7 +72,7 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
         C.add(rbp, Argument(nameof(InterleavedArguments.Scales)));
     }
 
-    // The bases of Tokens 5 and 10 beside that of token 0.
+    // The bases of tokens 5 and 10 beside that of token 0.
     private void FollowingBases(AssemblerRegister64 first, AssemblerRegister64 second, AssemblerRegister64 third)
     {
         if (Tokens > TokensOfBase)

@@ -4,7 +4,7 @@ namespace Hadal.Numerics;
 
 /// <summary>
 /// Zeroed native memory, 64-byte aligned and free of the 2 GB limit of spans; freed by <see cref="Dispose"/> or the finalizer. Pages that were never
-/// written take no physical memory. Large buffers ask for pages of 2 MB (Linux; a hint), and then take memory in such pieces: reading gigabytes through pages of 4 kB, every other miss is one of the page table.
+/// written take no physical memory. Large buffers ask for pages of 2 MB (Linux; a hint), and then take memory in such pieces: reading gigabytes through pages of 4 kB waits for page tables, too; docs/LOG.md.
 /// </summary>
 public sealed unsafe partial class NativeBuffer : IDisposable
 {

@@ -68,7 +68,7 @@ public readonly unsafe struct MatrixView
     public Span<float> Row(int row)
     {
         if ((uint)row >= (uint)Rows)
-            throw new ArgumentOutOfRangeException(nameof(row), row, $"a view of {Rows} rows");
+            RefuseRow(row);
         return new Span<float>(Float(row), Cols);
     }
 
@@ -112,7 +112,15 @@ public readonly unsafe struct MatrixView
 
     internal byte* RowPointer(int row) => Data + (row * RowBytes);
 
-    internal float* Float(int row) => Format == WeightFormat.F32
-        ? (float*)Data + ((long)row * Stride)
-        : throw new InvalidOperationException("the rows are BF16, not F32");
+    internal float* Float(int row)
+    {
+        if (Format != WeightFormat.F32)
+            RefuseFormat();
+        return (float*)Data + ((long)row * Stride);
+    }
+
+    // Apart, so that the callers are small enough to be inlined.
+    private void RefuseRow(int row) => throw new ArgumentOutOfRangeException(nameof(row), row, $"a view of {Rows} rows");
+
+    private static void RefuseFormat() => throw new InvalidOperationException("the rows are BF16, not F32");
 }

@@ -72,9 +72,17 @@ public readonly struct BF16 : IWeightFormat<BF16>, IWeightEncoder<BF16>
         var i = 0;
         for (; i <= values.Length - 32; i += 32)
             Vector512.Narrow(Round16(Vector512.Create(values.Slice(i, 16))), Round16(Vector512.Create(values.Slice(i + 16, 16)))).CopyTo(codes[i..]);
+        for (; i <= values.Length - 16; i += 16)
+            Narrow16(Round16(Vector512.Create(values.Slice(i, 16)))).CopyTo(codes[i..]);
         for (; i < values.Length; i++)
             codes[i] = FromSingle(values[i]);
     }
+
+    /// <summary>The lower halves of sixteen lanes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static Vector256<ushort> Narrow16(Vector512<uint> codes) => Avx512F.IsSupported
+        ? Avx512F.ConvertToVector256UInt16(codes)
+        : Vector256.Narrow(codes.GetLower(), codes.GetUpper());
 
     /// <summary>The codes of sixteen values, each in the lower half of its lane: <see cref="FromSingle"/> without a branch.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -30,4 +30,20 @@ internal readonly unsafe struct ReadAhead(byte* start, long bytes)
         for (var end = Math.Min(bytes, from + count); from < end; from += Line)
             Sse.Prefetch1(start + from);
     }
+
+    /// <summary>Asks for one row, where the view has it.</summary>
+    public static void Row(MatrixView view, int row)
+    {
+        if (row >= view.Rows)
+            return;
+        var length = (long)view.Cols * view.ElementBytes;
+        new ReadAhead(view.RowPointer(row), length + Line - 1).Fetch(0, length + Line - 1);
+    }
+
+    /// <summary>Asks for some rows.</summary>
+    public static void Rows(MatrixView view, int start, int count)
+    {
+        for (var row = start; row < start + count; row++)
+            Row(view, row);
+    }
 }

@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Hadal.Numerics.Kernels.Gemm;
 
@@ -84,6 +85,12 @@ internal static unsafe class Float32Tile
 
     private static void Tile32(GemmTile* t)
     {
+        for (nint i = 0; i < GemmTile.Rows; i++)
+        {
+            Sse.Prefetch0(t->C + (i * t->CRow));
+            Sse.Prefetch0(t->C + (i * t->CRow) + 64);
+        }
+
         Vector512<float> c00 = default, c01 = default, c10 = default, c11 = default, c20 = default, c21 = default;
         Vector512<float> c30 = default, c31 = default, c40 = default, c41 = default, c50 = default, c51 = default;
         Vector512<float> c60 = default, c61 = default, c70 = default, c71 = default, c80 = default, c81 = default;

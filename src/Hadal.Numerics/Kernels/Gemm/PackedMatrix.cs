@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using Hadal.Numerics.Formats;
@@ -121,28 +122,47 @@ public readonly unsafe struct PackedMatrix
     private void PackSteps(MatrixView source, ReadOnlySpan<int> rows, byte* data, long panelBytes, long stepBytes, int firstPanel, int endPanel)
     {
         var perStep = Format == WeightFormat.F32 ? 1 : 2;
-        var whole = Format == WeightFormat.F32 ? Math.Clamp(Columns / PanelColumns, firstPanel, endPanel) : firstPanel;
+        var whole = source.Format == Format && Vector512.IsHardwareAccelerated ? Math.Clamp(Columns / PanelColumns, firstPanel, endPanel) : firstPanel;
         for (var step = 0; step < Steps; step++)
         {
             var k = step * perStep;
             var first = source.RowPointer(rows.IsEmpty ? k : rows[k]);
             var second = perStep == 1 || k + 1 == Length ? null : source.RowPointer(rows.IsEmpty ? k + 1 : rows[k + 1]);
             var target = data + (firstPanel * panelBytes) + (step * stepBytes);
-
-            // Whole panels of float32 are copied as they are.
-            var from = first + ((long)firstPanel * StepBytes);
-            for (var panel = firstPanel; panel < whole; panel++, from += StepBytes, target += panelBytes)
+            var panel = firstPanel;
+            if (Format == WeightFormat.F32)
             {
-                for (var at = 0; at < StepBytes; at += 64)
-                    Vector512.Load(from + at).Store(target + at);
+                for (; panel < whole; panel++, target += panelBytes)
+                    Copy32((float*)first + (panel * PanelColumns), (float*)target);
+            }
+            else if (second != null)
+            {
+                for (; panel < whole; panel++, target += panelBytes)
+                    Pair32((ushort*)first + (panel * PanelColumns), (ushort*)second + (panel * PanelColumns), (ushort*)target);
             }
 
-            for (var panel = whole; panel < endPanel; panel++, target += panelBytes)
+            for (; panel < endPanel; panel++, target += panelBytes)
             {
                 var column = panel * PanelColumns;
                 Interleave(source.Format, first, second, column, Math.Min(PanelColumns, Columns - column), (uint*)target);
             }
         }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Copy32(float* row, float* target)
+    {
+        Vector512.Load(row).Store(target);
+        Vector512.Load(row + 16).Store(target + 16);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Pair32(ushort* first, ushort* second, ushort* target)
+    {
+        var (a, b) = (Vector512.Load(first), Vector512.Load(second));
+        var order = (Vector512<ushort>.Indices >> 1) + ((Vector512<ushort>.Indices & Vector512<ushort>.One) << 5);
+        Avx512BW.PermuteVar32x16x2(a, order, b).Store(target);
+        Avx512BW.PermuteVar32x16x2(a, order + Vector512.Create((ushort)16), b).Store(target + 32);
     }
 
     internal static int StepsOf(WeightFormat format, int length) => format == WeightFormat.F32 ? length : (length + 1) / 2;

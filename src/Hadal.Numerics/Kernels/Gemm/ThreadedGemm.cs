@@ -9,6 +9,7 @@ public static class ThreadedGemm
     public const int RowBlock = 96;
 
     private const int ColumnBlock = 512;
+    // A tile's rows times twelve: with 256 steps they stay in the L2 cache beside the columns.
     private const int GradientRows = 144;
 
     /// <summary>C (+)= A B.</summary>
@@ -56,7 +57,7 @@ public static class ThreadedGemm
     }
 
     /// <summary>Independent pieces that a weight gradient is cut into.</summary>
-    public static int GradientBlocks(MatrixView dw) => (dw.Rows + GradientRows - 1) / GradientRows * ((dw.Cols + ColumnBlock - 1) / ColumnBlock);
+    public static int GradientBlocks(MatrixView dw) => RowBlocks(dw) * ((dw.Cols + ColumnBlock - 1) / ColumnBlock);
 
     /// <summary>One piece of <c>dW += dy^T x</c> over chosen rows, on the calling worker.</summary>
     /// <param name="block">Which piece of <see cref="GradientBlocks"/>.</param>
@@ -71,10 +72,21 @@ public static class ThreadedGemm
         int block, MatrixView dy, ReadOnlySpan<int> dyRows, MatrixView x, ReadOnlySpan<int> xRows, MatrixView dw, KernelThreads threads, int worker)
     {
         var columnBlocks = (dw.Cols + ColumnBlock - 1) / ColumnBlock;
-        var (row, column) = (block / columnBlocks * GradientRows, block % columnBlocks * ColumnBlock);
-        var (rows, columns) = (Math.Min(GradientRows, dw.Rows - row), Math.Min(ColumnBlock, dw.Cols - column));
+        var each = ((dw.Rows + RowBlocks(dw) - 1) / RowBlocks(dw)) + GemmTile.Rows - 1;
+        each -= each % GemmTile.Rows;
+        var (row, column) = (block / columnBlocks * each, block % columnBlocks * ColumnBlock);
+        var (rows, columns) = (Math.Clamp(dw.Rows - row, 0, each), Math.Min(ColumnBlock, dw.Cols - column));
+        if (rows == 0)
+            return;
         BlockGemm.AddWeightGradient(
             dy.SliceColumns(row, rows), dyRows, x.SliceColumns(column, columns), xRows, dw.SliceRows(row, rows).SliceColumns(column, columns), threads, worker);
+    }
+
+    // As many for every worker of two, where there is more than one.
+    private static int RowBlocks(MatrixView dw)
+    {
+        var blocks = (dw.Rows + GradientRows - 1) / GradientRows;
+        return blocks == 1 ? 1 : blocks + (blocks % 2);
     }
 
     private readonly struct MultiplyJob(MatrixView a, PackedMatrix b, MatrixView c, int columnBlocks, bool accumulate) : IKernelJob

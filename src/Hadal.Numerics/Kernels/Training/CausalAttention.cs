@@ -56,6 +56,9 @@ public static unsafe class CausalAttention
     // Four tiles of rows.
     private const int QueryBlock = 48;
 
+    // A head's rows lie far apart: the next ones are asked for before they are needed.
+    private const int RowsAhead = 16;
+
     /// <summary>output = softmax(scale q k^T) v, and log-sum-exps for the backward pass.</summary>
     /// <param name="layout">Shapes.</param>
     /// <param name="query">F32 [T, H*W].</param>
@@ -190,13 +193,16 @@ public static unsafe class CausalAttention
         public PackedMatrix Packed(int length, int columns) =>
             new(WeightFormat.F32, (byte*)Take(PackedMatrix.ByteLength(WeightFormat.F32, length, columns) / 4), length, columns);
 
-        public MatrixView Keys(MatrixView key, MatrixView shared, int firstRow, int head)
+        public MatrixView Keys(MatrixView key, MatrixView shared, MatrixView value, int firstRow, int head)
         {
             var width = layout.QueryWidth;
             var keys = new MatrixView(WeightFormat.F32, (byte*)Take((long)layout.Length * width), layout.Length, width, width);
+            var own = key.SliceRows(firstRow, layout.Length).SliceColumns(head * layout.KeyStride, layout.KeyWidth);
             for (var j = 0; j < layout.Length; j++)
             {
-                key.Row(firstRow + j).Slice(head * layout.KeyStride, layout.KeyWidth).CopyTo(keys.Row(j));
+                ReadAhead.Row(own, j + RowsAhead);
+                ReadAhead.Row(value, j);
+                own.Row(j).CopyTo(keys.Row(j));
                 if (layout.SharedWidth > 0)
                     shared.Row(firstRow + j).CopyTo(keys.Row(j)[layout.KeyWidth..]);
             }
@@ -224,9 +230,10 @@ public static unsafe class CausalAttention
                 var scores = memory.Scores();
                 var result = memory.Take(QueryBlock * layout.ValueWidth);
                 var keys = memory.Packed(layout.QueryWidth, layout.Length);
-                keys.PackTransposed(memory.Keys(key, shared, firstRow, keyHead), 0, keys.Panels);
+                var ownValues = value.SliceRows(firstRow, layout.Length).SliceColumns(keyHead * layout.ValueStride, layout.ValueWidth);
+                keys.PackTransposed(memory.Keys(key, shared, ownValues, firstRow, keyHead), 0, keys.Panels);
                 var values = memory.Packed(layout.Length, layout.ValueWidth);
-                values.PackRows(value.SliceRows(firstRow, layout.Length).SliceColumns(keyHead * layout.ValueStride, layout.ValueWidth), [], 0, values.Panels);
+                values.PackRows(ownValues, [], 0, values.Panels);
                 for (var head = keyHead * (layout.Heads / layout.KeyHeads); head < (keyHead + 1) * (layout.Heads / layout.KeyHeads); head++)
                 {
                     for (var block = 0; block < layout.Length; block += QueryBlock)
@@ -241,6 +248,7 @@ public static unsafe class CausalAttention
             var low = starts[firstRow + block] / 32 * 32;
             var high = Math.Min(layout.Length, block + rows);
             var padded = (high + 31) & ~31;
+            ReadAhead.Rows(query.SliceColumns(head * layout.QueryWidth, layout.QueryWidth), firstRow + high, Math.Min(QueryBlock, layout.Length - high));
             var q = new LeftOperand((byte*)(query.Float(firstRow + block) + (head * layout.QueryWidth)), (nint)query.RowBytes, 4, rows);
             BlockGemm.Multiply(q, keys, FirstPanel(low), EndPanel(keys, padded), scores, stride, accumulate: false);
             var sums = stackalloc float[QueryBlock];
@@ -276,8 +284,8 @@ public static unsafe class CausalAttention
                 var (sequence, keyHead) = (item / layout.KeyHeads, item % layout.KeyHeads);
                 var firstRow = sequence * layout.Length;
                 var memory = new HeadMemory(layout, threads.JobScratch(worker, HeadMemory.Bytes(layout)));
-                var ownKeys = memory.Keys(key, shared, firstRow, keyHead);
                 var ownValues = value.SliceRows(firstRow, layout.Length).SliceColumns(keyHead * layout.ValueStride, layout.ValueWidth);
+                var ownKeys = memory.Keys(key, shared, ownValues, firstRow, keyHead);
                 var operands = new Operands
                 {
                     Probabilities = memory.Scores(), Gradients = memory.Scores(), Stride = memory.Stride,
@@ -300,8 +308,12 @@ public static unsafe class CausalAttention
                         Block(firstRow, block, head, operands);
                 }
 
+                var ownKeyGradients = dkey.SliceRows(firstRow, layout.Length).SliceColumns(keyHead * layout.KeyStride, layout.KeyWidth);
+                var ownValueGradients = dvalue.SliceRows(firstRow, layout.Length).SliceColumns(keyHead * layout.ValueStride, layout.ValueWidth);
                 for (var j = 0; j < layout.Length; j++)
                 {
+                    ReadAhead.Row(ownKeyGradients, j + RowsAhead);
+                    ReadAhead.Row(ownValueGradients, j + RowsAhead);
                     var row = dk.Slice(j * layout.QueryWidth, layout.QueryWidth);
                     row[..layout.KeyWidth].CopyTo(dkey.Row(firstRow + j)[(keyHead * layout.KeyStride)..]);
                     if (layout.SharedWidth > 0)
@@ -318,6 +330,10 @@ public static unsafe class CausalAttention
             var low = starts[firstRow + block] / 32 * 32;
             var high = block + rows;
             var padded = (high + 31) & ~31;
+            var next = Math.Min(QueryBlock, layout.Length - high);
+            ReadAhead.Rows(query.SliceColumns(head * width, width), firstRow + high, next);
+            ReadAhead.Rows(doutput.SliceColumns(head * valueWidth, valueWidth), firstRow + high, next);
+            ReadAhead.Rows(dquery.SliceColumns(head * width, width), firstRow + block, rows);
             var q = query.SliceRows(firstRow + block, rows).SliceColumns(head * width, width);
             var dout = doutput.SliceRows(firstRow + block, rows).SliceColumns(head * valueWidth, valueWidth);
             BlockGemm.Multiply(new LeftOperand(q.Data, (nint)q.RowBytes, 4, rows), o.KeysTransposed, FirstPanel(low), EndPanel(o.KeysTransposed, padded), o.Probabilities, stride, accumulate: false);

@@ -175,25 +175,27 @@ public static unsafe class RowKernels
         {
             for (var t = start; t < end; t++)
             {
+                float* a = first.Float(t), b = second.IsEmpty ? null : second.Float(t), sums = target.Float(t), part = parts.IsEmpty ? null : parts.Float(0);
+                ReadOnlySpan<int> at = places.AsSpan(t * k, k);
                 var column = 0;
                 for (; column <= target.Cols - 16; column += 16)
                 {
-                    var sum = Vector512.Load(first.Float(t) + column);
-                    if (!second.IsEmpty)
-                        sum += Vector512.Load(second.Float(t) + column);
-                    for (var i = 0; i < k; i++)
-                        sum += Vector512.Load(parts.Float(places[(t * k) + i]) + column);
-                    sum.Store(target.Float(t) + column);
+                    var sum = Vector512.Load(a + column);
+                    if (b != null)
+                        sum += Vector512.Load(b + column);
+                    foreach (var place in at)
+                        sum += Vector512.Load(part + ((long)place * parts.Stride) + column);
+                    sum.Store(sums + column);
                 }
 
                 for (; column < target.Cols; column++)
                 {
-                    var sum = first.Float(t)[column];
-                    if (!second.IsEmpty)
-                        sum += second.Float(t)[column];
-                    for (var i = 0; i < k; i++)
-                        sum += parts.Float(places[(t * k) + i])[column];
-                    target.Float(t)[column] = sum;
+                    var sum = a[column];
+                    if (b != null)
+                        sum += b[column];
+                    foreach (var place in at)
+                        sum += part[((long)place * parts.Stride) + column];
+                    sums[column] = sum;
                 }
             }
         }

@@ -81,6 +81,6 @@ internal sealed class GroupedQueryAttention : IAttention
     private AttentionLayout Shape(RowLayout layout) => new()
     {
         Sequences = layout.Sequences, Length = layout.Length, Heads = h, KeyHeads = g, KeyWidth = a, SharedWidth = 0, ValueWidth = a, KeyStride = a, ValueStride = a,
-        Scale = Positions.SoftmaxScale(memory.Config),
+        Scale = Positions.SoftmaxScale(memory.Config), Operands = memory.Operands,
     };
 }

@@ -164,6 +164,6 @@ internal sealed class LatentAttention : IAttention
     private AttentionLayout Shape(RowLayout layout) => new()
     {
         Sequences = layout.Sequences, Length = layout.Length, Heads = h, KeyHeads = h, KeyWidth = n, SharedWidth = r, ValueWidth = u, KeyStride = n + u, ValueStride = n + u,
-        Scale = Positions.SoftmaxScale(memory.Config),
+        Scale = Positions.SoftmaxScale(memory.Config), Operands = memory.Operands,
     };
 }

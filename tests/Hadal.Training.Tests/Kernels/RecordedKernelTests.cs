@@ -54,7 +54,7 @@ public sealed class RecordedKernelTests
         var layout = new AttentionLayout
         {
             Sequences = 2, Length = 7, Heads = heads, KeyHeads = keyHeads, KeyWidth = keyWidth, SharedWidth = 0, ValueWidth = valueWidth, KeyStride = keyWidth, ValueStride = valueWidth,
-            Scale = (float)op.Scalar("scale"),
+            Scale = (float)op.Scalar("scale"), Operands = WeightFormat.F32,
         };
         var starts = new int[14];
         if (name == "attention_documents")

@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using Hadal.Numerics.Formats;
 using Hadal.Numerics.Threading;
 
@@ -132,12 +133,12 @@ public static unsafe class BlockGemm
         GemmTile.Multiply(format, &tile);
         for (var r = 0; r < rows; r++)
         {
-            var target = (float*)(c + (r * cRow));
-            for (nint j = 0; j < tile.Columns; j++)
-            {
-                var sum = whole[(r * PackedMatrix.PanelColumns) + j];
-                target[j] = accumulate ? target[j] + sum : sum;
-            }
+            float* target = (float*)(c + (r * cRow)), sums = whole + (r * PackedMatrix.PanelColumns);
+            nint j = 0;
+            for (; j <= tile.Columns - 16; j += 16)
+                (accumulate ? Vector512.Load(target + j) + Vector512.Load(sums + j) : Vector512.Load(sums + j)).Store(target + j);
+            for (; j < tile.Columns; j++)
+                target[j] = accumulate ? target[j] + sums[j] : sums[j];
         }
     }
 }

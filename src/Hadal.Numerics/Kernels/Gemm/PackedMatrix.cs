@@ -71,7 +71,7 @@ public readonly unsafe struct PackedMatrix
     public void PackTransposed(MatrixView source, int firstPanel, int endPanel)
     {
         Check(source, Columns, Length);
-        var block = stackalloc uint[Block * Block];
+        uint* block = stackalloc uint[Block * Block], columns = stackalloc uint[Block * Block];
         for (var panel = firstPanel; panel < endPanel; panel++)
         {
             for (var half = 0; half < PanelColumns; half += Block)
@@ -86,9 +86,17 @@ public readonly unsafe struct PackedMatrix
                         new Span<uint>(block, Block * Block).Clear();
                     for (var r = 0; r < rows; r++)
                         StepsOfRow(source, column + r, step, steps, block + (r * Block));
-                    if (Avx512F.IsSupported && steps == Block)
+                    if (Avx512F.IsSupported)
                     {
-                        Transpose.Rows16((byte*)block, Block * 4, target, StepBytes);
+                        if (steps == Block)
+                        {
+                            Transpose.Rows16((byte*)block, Block * 4, target, StepBytes);
+                            continue;
+                        }
+
+                        Transpose.Rows16((byte*)block, Block * 4, (byte*)columns);
+                        for (var s = 0; s < steps; s++)
+                            Vector512.Load(columns + (s * Block)).Store((uint*)(target + (s * StepBytes)));
                         continue;
                     }
 

@@ -42,6 +42,9 @@ public readonly record struct AttentionLayout
     /// <summary>What scores are multiplied with.</summary>
     public required float Scale { get; init; }
 
+    /// <summary>What the products read: F32, or BF16, to which queries, keys, values, probabilities and gradients are then rounded.</summary>
+    public required WeightFormat Operands { get; init; }
+
     /// <summary>W.</summary>
     public int QueryWidth => KeyWidth + SharedWidth;
 }
@@ -50,7 +53,7 @@ public readonly record struct AttentionLayout
 /// Causal attention for training, forward and backward, tiled: scores exist for one block of queries at a time, and the backward pass computes them again from
 /// their kept log-sum-exp (arXiv 2205.14135, section 3 and appendix B.2). A query at position i attends to positions starts[i] to i of its sequence.
 /// </summary>
-/// <remarks>All in float32. One job item is one head of one sequence, and sums run in rising position, so the bits do not depend on threads.</remarks>
+/// <remarks>Sums, scores and what is made of them are float32. One job item is one head of one sequence, and sums run in rising position, so the bits do not depend on threads.</remarks>
 public static unsafe class CausalAttention
 {
     // Four tiles of rows.
@@ -114,12 +117,13 @@ public static unsafe class CausalAttention
         }
     }
 
-    // exp(scale s - offset) over a row's own range [first, end), zero around it as far as tiles reach.
+    // exp(scale s - offset) over a row's own range [first, end), zero around it as far as tiles reach; also rounded, where a place is given.
+    // Rows are padded, so that whole vectors may be read and written.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Probabilities(float* scores, int low, int first, int end, int high, float scale, float offset)
+    private static float Probabilities(float* scores, ushort* rounded, int low, int first, int end, int high, float scale, float offset)
     {
         for (var j = low; j < first; j++)
-            scores[j] = 0;
+            Put(scores, rounded, j, 0);
         Vector512<float> sum = default;
         var factor = Vector512.Create(scale);
         var shift = Vector512.Create(offset);
@@ -127,23 +131,38 @@ public static unsafe class CausalAttention
         for (; k <= end - 16; k += 16)
         {
             var p = FastExp.Exp((Vector512.Load(scores + k) * factor) - shift);
-            p.Store(scores + k);
+            Put(scores, rounded, k, p);
             sum += p;
         }
 
         if (k < end)
         {
-            // Lanes beyond the end become zero, whatever was there: the row is padded, so they may be read and written.
+            // Lanes beyond the end become zero, whatever was there.
             var lanes = Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(end - k)).AsSingle();
             var p = FastExp.Exp((Vector512.Load(scores + k) * factor) - shift) & lanes;
-            p.Store(scores + k);
+            Put(scores, rounded, k, p);
             sum += p;
             k += 16;
         }
 
-        for (; k < high; k++)
-            scores[k] = 0;
+        for (; k < high; k += 16)
+            Put(scores, rounded, k, Vector512<float>.Zero);
         return DotProduct.Sum(sum, default, default, default);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put(float* row, ushort* rounded, int column, Vector512<float> values)
+    {
+        values.Store(row + column);
+        if (rounded != null)
+            BF16.Narrow16(BF16.Round16(values)).Store(rounded + column);
+    }
+
+    private static void Put(float* row, ushort* rounded, int column, float value)
+    {
+        row[column] = value;
+        if (rounded != null)
+            rounded[column] = BF16.FromSingle(value);
     }
 
     // The panels that columns [low, padded) lie in, both multiples of 32, as far as there are any.
@@ -157,65 +176,112 @@ public static unsafe class CausalAttention
         var k = first;
         for (; k <= end - 16; k += 16)
             max = Vector512.Max(max, Vector512.Load(scores + k));
-        var result = max[0];
-        for (var i = 1; i < 16; i++)
-            result = Math.Max(result, max[i]);
-        for (; k < end; k++)
-            result = Math.Max(result, scores[k]);
-        return result;
+        if (k < end)
+        {
+            var lanes = Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(end - k)).AsSingle();
+            max = Vector512.Max(max, Vector512.ConditionalSelect(lanes, Vector512.Load(scores + k), max));
+        }
+
+        var eight = Vector256.Max(max.GetLower(), max.GetUpper());
+        var four = Vector128.Max(eight.GetLower(), eight.GetUpper());
+        return MathF.Max(MathF.Max(four[0], four[1]), MathF.Max(four[2], four[3]));
     }
 
     // One sequence's keys and values of one head, and the memory for a block of scores.
     private ref struct HeadMemory
     {
         private readonly AttentionLayout layout;
+        private readonly byte* end;
         private byte* next;
 
-        public HeadMemory(AttentionLayout layout, byte* memory)
+        public HeadMemory(AttentionLayout layout, KernelThreads threads, int worker)
         {
             this.layout = layout;
-            next = memory;
+            next = threads.JobScratch(worker, Bytes(layout));
+            end = next + Bytes(layout);
             Stride = ((layout.Length + 31) & ~31) + 32;
         }
 
         /// <summary>Values from one row of scores to the next; what lies beyond the keys may be written.</summary>
         public int Stride { get; }
 
-        public float* Take(long values)
+        public byte* TakeBytes(long bytes)
         {
-            var start = (float*)next;
-            next += ((values * 4) + 63) & ~63L;
-            return start;
+            var start = next;
+            next += (bytes + 63) & ~63L;
+            return next <= end ? start : throw new InvalidOperationException($"{bytes} bytes beyond those of a head of {layout}");
         }
 
-        public float* Scores() => Take((long)QueryBlock * Stride);
+        public float* Take(long values) => (float*)TakeBytes(values * sizeof(float));
 
-        public PackedMatrix Packed(int length, int columns) =>
-            new(WeightFormat.F32, (byte*)Take(PackedMatrix.ByteLength(WeightFormat.F32, length, columns) / 4), length, columns);
+        /// <summary>Memory for rows of operands, an even number of values from one to the next; nothing for F32, which is read where it lies.</summary>
+        public MatrixView Rounded(int rows, int width)
+        {
+            var stride = (width + 1) & ~1;
+            return layout.Operands == WeightFormat.F32 ? default : new MatrixView(layout.Operands, TakeBytes((long)rows * stride * 2), rows, width, stride);
+        }
 
+        public PackedMatrix Packed(int length, int columns) => new(layout.Operands, TakeBytes(PackedMatrix.ByteLength(layout.Operands, length, columns)), length, columns);
+
+        /// <summary>One head's keys, both parts side by side.</summary>
         public MatrixView Keys(MatrixView key, MatrixView shared, MatrixView value, int firstRow, int head)
         {
             var width = layout.QueryWidth;
-            var keys = new MatrixView(WeightFormat.F32, (byte*)Take((long)layout.Length * width), layout.Length, width, width);
+            var stride = (width + 1) & ~1;
+            var keys = new MatrixView(layout.Operands, (byte*)Take((long)layout.Length * stride), layout.Length, width, stride);
             var own = key.SliceRows(firstRow, layout.Length).SliceColumns(head * layout.KeyStride, layout.KeyWidth);
             for (var j = 0; j < layout.Length; j++)
             {
                 ReadAhead.Row(own, j + RowsAhead);
                 ReadAhead.Row(value, j);
-                own.Row(j).CopyTo(keys.Row(j));
+                var target = keys.RowPointer(j);
+                RowKernels.CopyRow(WeightFormat.F32, own.RowPointer(j), keys.Format, target, layout.KeyWidth);
                 if (layout.SharedWidth > 0)
-                    shared.Row(firstRow + j).CopyTo(keys.Row(j)[layout.KeyWidth..]);
+                    RowKernels.CopyRow(WeightFormat.F32, shared.RowPointer(firstRow + j), keys.Format, target + ((long)layout.KeyWidth * keys.ElementBytes), layout.SharedWidth);
             }
 
             return keys;
         }
 
-        public static long Bytes(AttentionLayout layout)
+        private static long Bytes(AttentionLayout layout)
         {
             long length = layout.Length, stride = ((length + 31) & ~31L) + 32, wide = ((layout.QueryWidth + 31) & ~31) + ((layout.ValueWidth + 31) & ~31);
-            return 4 * ((2 * QueryBlock * stride) + (6 * stride * wide) + (4 * QueryBlock * wide)) + 4096;
+            return 4 * ((5 * QueryBlock * stride) + (6 * stride * wide) + (6 * QueryBlock * wide)) + 4096;
         }
     }
+
+    // F32 rows as the products read them: themselves, or rounded into the target.
+    private static MatrixView Operand(MatrixView source, MatrixView target)
+    {
+        if (target.IsEmpty)
+            return source;
+        for (var row = 0; row < source.Rows; row++)
+            RowKernels.CopyRow(WeightFormat.F32, source.RowPointer(row), target.Format, target.RowPointer(row), source.Cols);
+        return new MatrixView(target.Format, target.Data, source.Rows, source.Cols, target.Stride);
+    }
+
+    // Columns [low, high) of a block of scores as the products read them.
+    private static MatrixView Scores(float* values, int stride, MatrixView rounded, int low, int rows, int high) => rounded.IsEmpty
+        ? new MatrixView(WeightFormat.F32, (byte*)(values + low), rows, high - low, stride)
+        : rounded.SliceRows(0, rows).SliceColumns(low, high - low);
+
+    private static ushort* Rounded(MatrixView rows, int row) => rows.IsEmpty ? null : (ushort*)rows.RowPointer(row);
+
+    private static LeftOperand Left(MatrixView rows) => new(rows.Data, (nint)rows.RowBytes, 4, rows.Rows);
+
+    // The first columns of rows [K, M] as the left operand of their transpose; bfloat16 has to be paired along K for it.
+    private static LeftOperand LeftTransposed(MatrixView rows, int count, byte* memory)
+    {
+        if (rows.Format == WeightFormat.F32)
+            return new LeftOperand(rows.Data, 4, (nint)rows.RowBytes, count, readableBeyond: true);
+        var packed = new PackedMatrix(rows.Format, memory, rows.Rows, rows.Cols);
+        packed.PackLeft(rows, []);
+        return new LeftOperand(memory, 4, packed.Panels * PackedMatrix.StepBytes, count, readableBeyond: true);
+    }
+
+    // The product with the rows of B that go with columns [low, high) of what A was cut from.
+    private static void MultiplyKeys(LeftOperand a, PackedMatrix b, int low, int high, float* c, int stride) =>
+        BlockGemm.Multiply(a, b, 0, b.Panels, PackedMatrix.StepsOf(b.Format, low), PackedMatrix.StepsOf(b.Format, high), c, stride, accumulate: false);
 
     private readonly struct ForwardJob(
         AttentionLayout layout, MatrixView query, MatrixView key, MatrixView shared, MatrixView value, int[] starts, MatrixView output, MatrixView logSums, KernelThreads threads) : IKernelJob
@@ -226,47 +292,52 @@ public static unsafe class CausalAttention
             {
                 var (sequence, keyHead) = (item / layout.KeyHeads, item % layout.KeyHeads);
                 var firstRow = sequence * layout.Length;
-                var memory = new HeadMemory(layout, threads.JobScratch(worker, HeadMemory.Bytes(layout)));
-                var scores = memory.Scores();
-                var result = memory.Take(QueryBlock * layout.ValueWidth);
-                var keys = memory.Packed(layout.QueryWidth, layout.Length);
+                var memory = new HeadMemory(layout, threads, worker);
+                var resultStride = (layout.ValueWidth + 15) & ~15;
+                var operands = new ForwardOperands
+                {
+                    Scores = memory.Take((long)QueryBlock * memory.Stride), Stride = memory.Stride, Result = memory.Take(QueryBlock * resultStride), ResultStride = resultStride,
+                    Keys = memory.Packed(layout.QueryWidth, layout.Length), Values = memory.Packed(layout.Length, layout.ValueWidth),
+                    Query = memory.Rounded(QueryBlock, layout.QueryWidth), Probabilities = memory.Rounded(QueryBlock, memory.Stride),
+                };
                 var ownValues = value.SliceRows(firstRow, layout.Length).SliceColumns(keyHead * layout.ValueStride, layout.ValueWidth);
-                keys.PackTransposed(memory.Keys(key, shared, ownValues, firstRow, keyHead), 0, keys.Panels);
-                var values = memory.Packed(layout.Length, layout.ValueWidth);
-                values.PackRows(ownValues, [], 0, values.Panels);
+                operands.Keys.PackTransposed(memory.Keys(key, shared, ownValues, firstRow, keyHead), 0, operands.Keys.Panels);
+                operands.Values.PackRows(Operand(ownValues, memory.Rounded(layout.Length, layout.ValueWidth)), [], 0, operands.Values.Panels);
                 for (var head = keyHead * (layout.Heads / layout.KeyHeads); head < (keyHead + 1) * (layout.Heads / layout.KeyHeads); head++)
                 {
                     for (var block = 0; block < layout.Length; block += QueryBlock)
-                        Block(firstRow, block, head, keys, values, scores, memory.Stride, result);
+                        Block(firstRow, block, head, operands);
                 }
             }
         }
 
-        private void Block(int firstRow, int block, int head, PackedMatrix keys, PackedMatrix values, float* scores, int stride, float* result)
+        private void Block(int firstRow, int block, int head, in ForwardOperands o)
         {
             var rows = Math.Min(QueryBlock, layout.Length - block);
             var low = starts[firstRow + block] / 32 * 32;
             var high = Math.Min(layout.Length, block + rows);
             var padded = (high + 31) & ~31;
-            ReadAhead.Rows(query.SliceColumns(head * layout.QueryWidth, layout.QueryWidth), firstRow + high, Math.Min(QueryBlock, layout.Length - high));
-            var q = new LeftOperand((byte*)(query.Float(firstRow + block) + (head * layout.QueryWidth)), (nint)query.RowBytes, 4, rows);
-            BlockGemm.Multiply(q, keys, FirstPanel(low), EndPanel(keys, padded), scores, stride, accumulate: false);
+            var queries = query.SliceColumns(head * layout.QueryWidth, layout.QueryWidth);
+            ReadAhead.Rows(queries, firstRow + high, Math.Min(QueryBlock, layout.Length - high));
+            var q = Left(Operand(queries.SliceRows(firstRow + block, rows), o.Query));
+            BlockGemm.Multiply(q, o.Keys, FirstPanel(low), EndPanel(o.Keys, padded), o.Scores, o.Stride, accumulate: false);
             var sums = stackalloc float[QueryBlock];
             for (var i = 0; i < rows; i++)
             {
-                var row = scores + ((long)i * stride);
+                var row = o.Scores + ((long)i * o.Stride);
                 var (first, end) = (starts[firstRow + block + i], block + i + 1);
                 var offset = Maximum(row, first, end) * layout.Scale;
-                sums[i] = Probabilities(row, low, first, end, padded, layout.Scale, offset);
+                sums[i] = Probabilities(row, Rounded(o.Probabilities, i), low, first, end, padded, layout.Scale, offset);
                 logSums.Row(firstRow + block + i)[head] = offset + MathF.Log(sums[i]);
             }
 
-            var p = new LeftOperand((byte*)(scores + low), (nint)stride * 4, 4, rows);
-            BlockGemm.Multiply(p, values, 0, values.Panels, low, high, result, layout.ValueWidth, accumulate: false);
+            MultiplyKeys(Left(Scores(o.Scores, o.Stride, o.Probabilities, low, rows, padded)), o.Values, low, high, o.Result, o.ResultStride);
             for (var i = 0; i < rows; i++)
             {
-                var row = result + ((long)i * layout.ValueWidth);
-                System.Numerics.Tensors.TensorPrimitives.Divide(new Span<float>(row, layout.ValueWidth), sums[i], new Span<float>(row, layout.ValueWidth));
+                var row = o.Result + ((long)i * o.ResultStride);
+                var sum = Vector512.Create(sums[i]);
+                for (var k = 0; k < layout.ValueWidth; k += 16)
+                    (Vector512.Load(row + k) / sum).Store(row + k);
                 RowKernels.CopyRow(
                     WeightFormat.F32, (byte*)row, output.Format, output.RowPointer(firstRow + block + i) + ((long)head * layout.ValueWidth * output.ElementBytes), layout.ValueWidth);
             }
@@ -283,21 +354,22 @@ public static unsafe class CausalAttention
             {
                 var (sequence, keyHead) = (item / layout.KeyHeads, item % layout.KeyHeads);
                 var firstRow = sequence * layout.Length;
-                var memory = new HeadMemory(layout, threads.JobScratch(worker, HeadMemory.Bytes(layout)));
+                var memory = new HeadMemory(layout, threads, worker);
                 var ownValues = value.SliceRows(firstRow, layout.Length).SliceColumns(keyHead * layout.ValueStride, layout.ValueWidth);
                 var ownKeys = memory.Keys(key, shared, ownValues, firstRow, keyHead);
-                var operands = new Operands
+                var operands = new BackwardOperands
                 {
-                    Probabilities = memory.Scores(), Gradients = memory.Scores(), Stride = memory.Stride,
+                    Probabilities = memory.Take((long)QueryBlock * memory.Stride), Gradients = memory.Take((long)QueryBlock * memory.Stride), Stride = memory.Stride,
                     KeysTransposed = memory.Packed(layout.QueryWidth, layout.Length), Keys = memory.Packed(layout.Length, layout.QueryWidth),
                     ValuesTransposed = memory.Packed(layout.ValueWidth, layout.Length),
-                    Queries = (byte*)memory.Take(PackedMatrix.ByteLength(WeightFormat.F32, QueryBlock, layout.QueryWidth) / 4),
-                    Outputs = (byte*)memory.Take(PackedMatrix.ByteLength(WeightFormat.F32, QueryBlock, layout.ValueWidth) / 4),
+                    Queries = memory.Packed(QueryBlock, layout.QueryWidth).Data, Outputs = memory.Packed(QueryBlock, layout.ValueWidth).Data,
                     KeyGradient = memory.Take((long)layout.Length * layout.QueryWidth), ValueGradient = memory.Take((long)layout.Length * layout.ValueWidth),
+                    Query = memory.Rounded(QueryBlock, layout.QueryWidth), Output = memory.Rounded(QueryBlock, layout.ValueWidth),
+                    RoundedProbabilities = memory.Rounded(QueryBlock, memory.Stride), RoundedGradients = memory.Rounded(QueryBlock, memory.Stride), Transposed = memory.Packed(QueryBlock, memory.Stride).Data,
                 };
                 operands.KeysTransposed.PackTransposed(ownKeys, 0, operands.KeysTransposed.Panels);
                 operands.Keys.PackRows(ownKeys, [], 0, operands.Keys.Panels);
-                operands.ValuesTransposed.PackTransposed(ownValues, 0, operands.ValuesTransposed.Panels);
+                operands.ValuesTransposed.PackTransposed(Operand(ownValues, memory.Rounded(layout.Length, layout.ValueWidth)), 0, operands.ValuesTransposed.Panels);
                 var dk = new Span<float>(operands.KeyGradient, layout.Length * layout.QueryWidth);
                 var dv = new Span<float>(operands.ValueGradient, layout.Length * layout.ValueWidth);
                 dk.Clear();
@@ -315,56 +387,54 @@ public static unsafe class CausalAttention
                     ReadAhead.Row(ownKeyGradients, j + RowsAhead);
                     ReadAhead.Row(ownValueGradients, j + RowsAhead);
                     var row = dk.Slice(j * layout.QueryWidth, layout.QueryWidth);
-                    row[..layout.KeyWidth].CopyTo(dkey.Row(firstRow + j)[(keyHead * layout.KeyStride)..]);
+                    row[..layout.KeyWidth].CopyTo(ownKeyGradients.Row(j));
                     if (layout.SharedWidth > 0)
                         row[layout.KeyWidth..].CopyTo(dshared.Row(firstRow + j)[(keyHead * layout.SharedWidth)..]);
-                    dv.Slice(j * layout.ValueWidth, layout.ValueWidth).CopyTo(dvalue.Row(firstRow + j)[(keyHead * layout.ValueStride)..]);
+                    dv.Slice(j * layout.ValueWidth, layout.ValueWidth).CopyTo(ownValueGradients.Row(j));
                 }
             }
         }
 
-        private void Block(int firstRow, int block, int head, Operands o)
+        private void Block(int firstRow, int block, int head, in BackwardOperands o)
         {
             var (width, valueWidth, stride) = (layout.QueryWidth, layout.ValueWidth, o.Stride);
             var rows = Math.Min(QueryBlock, layout.Length - block);
             var low = starts[firstRow + block] / 32 * 32;
             var high = block + rows;
             var padded = (high + 31) & ~31;
+            var (queries, gradients) = (query.SliceColumns(head * width, width), doutput.SliceColumns(head * valueWidth, valueWidth));
             var next = Math.Min(QueryBlock, layout.Length - high);
-            ReadAhead.Rows(query.SliceColumns(head * width, width), firstRow + high, next);
-            ReadAhead.Rows(doutput.SliceColumns(head * valueWidth, valueWidth), firstRow + high, next);
-            ReadAhead.Rows(dquery.SliceColumns(head * width, width), firstRow + block, rows);
-            var q = query.SliceRows(firstRow + block, rows).SliceColumns(head * width, width);
-            var dout = doutput.SliceRows(firstRow + block, rows).SliceColumns(head * valueWidth, valueWidth);
-            BlockGemm.Multiply(new LeftOperand(q.Data, (nint)q.RowBytes, 4, rows), o.KeysTransposed, FirstPanel(low), EndPanel(o.KeysTransposed, padded), o.Probabilities, stride, accumulate: false);
-            BlockGemm.Multiply(new LeftOperand(dout.Data, (nint)dout.RowBytes, 4, rows), o.ValuesTransposed, FirstPanel(low), EndPanel(o.ValuesTransposed, padded), o.Gradients, stride, accumulate: false);
+            ReadAhead.Rows(queries, firstRow + high, next);
+            ReadAhead.Rows(gradients, firstRow + high, next);
+            var q = Operand(queries.SliceRows(firstRow + block, rows), o.Query);
+            var dout = Operand(gradients.SliceRows(firstRow + block, rows), o.Output);
+            BlockGemm.Multiply(Left(q), o.KeysTransposed, FirstPanel(low), EndPanel(o.KeysTransposed, padded), o.Probabilities, stride, accumulate: false);
+            BlockGemm.Multiply(Left(dout), o.ValuesTransposed, FirstPanel(low), EndPanel(o.ValuesTransposed, padded), o.Gradients, stride, accumulate: false);
             for (var i = 0; i < rows; i++)
             {
                 float* p = o.Probabilities + ((long)i * stride), d = o.Gradients + ((long)i * stride);
-                _ = Probabilities(p, low, starts[firstRow + block + i], block + i + 1, padded, layout.Scale, logSums.Row(firstRow + block + i)[head]);
+                _ = Probabilities(p, Rounded(o.RoundedProbabilities, i), low, starts[firstRow + block + i], block + i + 1, padded, layout.Scale, logSums.Row(firstRow + block + i)[head]);
 
                 // Columns beyond the last key were not computed.
                 for (var j = layout.Length; j < padded; j++)
                     d[j] = 0;
-                ScoreGradients(p, d, low, padded);
+                ScoreGradients(p, d, Rounded(o.RoundedGradients, i), low, padded);
             }
 
             // dQ = dS K; dK += dS^T Q; dV += P^T dO.
-            var keys = high - low;
-            BlockGemm.Multiply(new LeftOperand((byte*)(o.Gradients + low), (nint)stride * 4, 4, rows), o.Keys, 0, o.Keys.Panels, low, high,
-                dquery.Float(firstRow + block) + (head * width), dquery.Stride, accumulate: false);
-            var queries = new PackedMatrix(WeightFormat.F32, o.Queries, rows, width);
-            queries.PackRows(q, [], 0, queries.Panels);
-            BlockGemm.Multiply(new LeftOperand((byte*)(o.Gradients + low), 4, (nint)stride * 4, keys, readableBeyond: true), queries, 0, queries.Panels,
-                o.KeyGradient + ((long)low * width), width, accumulate: true);
-            var outputs = new PackedMatrix(WeightFormat.F32, o.Outputs, rows, valueWidth);
-            outputs.PackRows(dout, [], 0, outputs.Panels);
-            BlockGemm.Multiply(new LeftOperand((byte*)(o.Probabilities + low), 4, (nint)stride * 4, keys, readableBeyond: true), outputs, 0, outputs.Panels,
-                o.ValueGradient + ((long)low * valueWidth), valueWidth, accumulate: true);
+            var ds = Scores(o.Gradients, stride, o.RoundedGradients, low, rows, padded);
+            MultiplyKeys(Left(ds), o.Keys, low, high, dquery.Float(firstRow + block) + (head * width), dquery.Stride);
+            var right = new PackedMatrix(layout.Operands, o.Queries, rows, width);
+            right.PackRows(q, [], 0, right.Panels);
+            BlockGemm.Multiply(LeftTransposed(ds, high - low, o.Transposed), right, 0, right.Panels, o.KeyGradient + ((long)low * width), width, accumulate: true);
+            var probabilities = Scores(o.Probabilities, stride, o.RoundedProbabilities, low, rows, padded);
+            right = new PackedMatrix(layout.Operands, o.Outputs, rows, valueWidth);
+            right.PackRows(dout, [], 0, right.Panels);
+            BlockGemm.Multiply(LeftTransposed(probabilities, high - low, o.Transposed), right, 0, right.Panels, o.ValueGradient + ((long)low * valueWidth), valueWidth, accumulate: true);
         }
 
-        // d = scale p (d - sum of p d): zero where p is.
-        private void ScoreGradients(float* p, float* d, int low, int high)
+        // d = scale p (d - sum of p d): zero where p is; also rounded, where a place is given.
+        private void ScoreGradients(float* p, float* d, ushort* rounded, int low, int high)
         {
             Vector512<float> sum = default;
             for (var j = low; j < high; j += 16)
@@ -372,11 +442,23 @@ public static unsafe class CausalAttention
             var delta = Vector512.Create(DotProduct.Sum(sum, default, default, default));
             var scale = Vector512.Create(layout.Scale);
             for (var j = low; j < high; j += 16)
-                (Vector512.Load(p + j) * (Vector512.Load(d + j) - delta) * scale).Store(d + j);
+                Put(d, rounded, j, Vector512.Load(p + j) * (Vector512.Load(d + j) - delta) * scale);
         }
     }
 
-    private struct Operands
+    private struct ForwardOperands
+    {
+        public float* Scores;
+        public int Stride;
+        public float* Result;
+        public int ResultStride;
+        public PackedMatrix Keys;
+        public PackedMatrix Values;
+        public MatrixView Query;
+        public MatrixView Probabilities;
+    }
+
+    private struct BackwardOperands
     {
         public float* Probabilities;
         public float* Gradients;
@@ -388,5 +470,10 @@ public static unsafe class CausalAttention
         public byte* Outputs;
         public float* KeyGradient;
         public float* ValueGradient;
+        public MatrixView Query;
+        public MatrixView Output;
+        public MatrixView RoundedProbabilities;
+        public MatrixView RoundedGradients;
+        public byte* Transposed;
     }
 }

@@ -6,6 +6,6 @@ public enum TrainingPrecision
     /// <summary>Operands are float32.</summary>
     Fp32,
 
-    /// <summary>Operands of linear layers, and the activations kept for the backward pass, are bfloat16; router and attention stay float32.</summary>
+    /// <summary>Operands of linear layers and of attention, and the activations kept for the backward pass, are bfloat16; the router, norms and softmax stay float32.</summary>
     Bf16,
 }

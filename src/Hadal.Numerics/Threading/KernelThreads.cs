@@ -18,8 +18,9 @@ public interface IKernelJob
 /// a job and then park, so that the pool costs nothing when idle and keeps its share beside another busy process.
 /// </summary>
 /// <remarks>
-/// Items are handed out in chunks on demand, shorter and shorter ones, and a job is over when its items are: a worker that the system has taken off its core
-/// delays the caller by the chunk it holds, and not at all when it holds none.
+/// Every worker has a part of the items, of which it takes chunks, shorter and shorter ones, one behind the other in memory; whoever is through with its own part
+/// takes chunks of the others'. A job is over when its items are: a worker that the system has taken off its core delays the caller by the chunk it holds, and not
+/// at all when it holds none.
 /// One job runs at a time; callers from several threads take turns. A job that starts another job on the same pool is refused.
 /// An exception in a job is rethrown in the caller after all workers have stopped.
 /// </remarks>
@@ -28,7 +29,7 @@ public sealed unsafe class KernelThreads : IDisposable
     // A core that a spinning worker holds is one that the system cannot give to the caller it has taken off its own.
     private const int SpinRounds = 4_000;
 
-    // A chunk is what is left, divided by so many for each worker.
+    // A chunk is what is left of a part, divided by so many: for its owner, and for each worker where another takes it.
     private const int SharesEach = 4;
 
     // A ticket is the number of a job, whether workers may still join it, and how many are at work on it.
@@ -36,11 +37,16 @@ public sealed unsafe class KernelThreads : IDisposable
     private const long Open = 1 << 15;
     private const long AtWork = Open - 1;
 
+    private const int TakenBits = 31;
+
     private readonly Thread[] threads;
     private readonly SemaphoreSlim[] parked;
     private readonly NativeBuffer?[] scratch;
     private readonly NativeBuffer?[] jobScratch;
     private readonly int[] parkedFlags; // one cache line apart
+
+    // How many items of each worker's part are taken, below the number of the job that this is said of; one cache line apart.
+    private readonly ulong[] taken;
     private readonly Lock gate = new();
     private Shared shared;
     private delegate*<void*, int, int, int, void> body;
@@ -60,6 +66,7 @@ public sealed unsafe class KernelThreads : IDisposable
         threads = new Thread[Count - 1];
         parked = new SemaphoreSlim[Count - 1];
         parkedFlags = new int[16 * Count];
+        taken = new ulong[16 * (Count + 1)];
         scratch = new NativeBuffer?[Count];
         jobScratch = new NativeBuffer?[Count];
         for (var i = 0; i < threads.Length; i++)
@@ -95,11 +102,10 @@ public sealed unsafe class KernelThreads : IDisposable
                 return;
             }
 
-            this.grain = grain;
+            this.grain = Math.Max(1, grain);
             items = count;
             body = &Call<TJob>;
             this.job = Unsafe.AsPointer(ref job);
-            Volatile.Write(ref shared.Next, 0);
             Interlocked.Exchange(ref shared.Ticket, NextNumber() | Open);
             for (var i = 0; i < threads.Length; i++)
             {
@@ -240,31 +246,46 @@ public sealed unsafe class KernelThreads : IDisposable
     {
         try
         {
-            while (true)
+            // It stays while anyone is at work on the job.
+            var number = (ulong)(Volatile.Read(ref shared.Ticket) >> NumberShift);
+            for (var i = 0; i < Count; i++)
             {
-                // A share of what is left: long chunks first, for sequential reading, short ones last, so that nobody waits for long.
-                var start = Volatile.Read(ref shared.Next);
-                if (start >= items)
-                    return;
-                var left = items - start;
-                var end = start + Math.Min(left, Math.Max(grain, left / (SharesEach * Count)));
-                if (Interlocked.CompareExchange(ref shared.Next, end, start) == start)
+                var owner = (worker + i) % Count;
+                while (Volatile.Read(ref failure) is null && TryTake(owner, i == 0 ? SharesEach : SharesEach * Count, number, out var start, out var end))
                     body(job, start, end, worker);
             }
         }
         catch (Exception e)
         {
-            failure = e;
-            Volatile.Write(ref shared.Next, items);
+            Volatile.Write(ref failure, e);
         }
     }
 
-    // Each counter on cache lines of its own.
-    [StructLayout(LayoutKind.Explicit, Size = 320)]
+    // A share of what is left of a worker's part: long chunks first, for sequential reading, short ones last, so that nobody waits for long.
+    private bool TryTake(int owner, int shares, ulong number, out int start, out int end)
+    {
+        ref var word = ref taken[16 * (owner + 1)];
+        var (first, last) = (PartStart(owner), PartStart(owner + 1));
+        while (true)
+        {
+            // Of an earlier job: nothing is taken yet.
+            var seen = Volatile.Read(ref word);
+            start = first + (seen >> TakenBits == (number & (ulong.MaxValue >> TakenBits)) ? (int)(seen & int.MaxValue) : 0);
+            end = start + Math.Min(last - start, Math.Max(grain, (last - start) / shares));
+            if (start >= last)
+                return false;
+            if (Interlocked.CompareExchange(ref word, (number << TakenBits) | (uint)(end - first), seen) == seen)
+                return true;
+        }
+    }
+
+    // Equal parts, as far as whole grains can be shared out.
+    private int PartStart(int worker) => (int)Math.Min(items, ((long)items + grain - 1) / grain * worker / Count * grain);
+
+    // Its counter on a cache line of its own.
+    [StructLayout(LayoutKind.Explicit, Size = 192)]
     private struct Shared
     {
         [FieldOffset(64)] public long Ticket;
-
-        [FieldOffset(192)] public int Next;
     }
 }

@@ -119,6 +119,26 @@ public sealed class KernelThreadsTests
         await test.WaitAsync(Patience, TestContext.Current.CancellationToken);
     }
 
+    [Theory]
+    [InlineData(2, 0)]
+    [InlineData(2, 1)]
+    [InlineData(3, 2)]
+    public async Task OthersDoThePartOfAWorkerThatIsHeldUp(int workers, int held)
+    {
+        var test = Task.Run(() =>
+        {
+            using var threads = new KernelThreads(workers);
+            for (var run = 0; run < 200; run++)
+            {
+                var counts = new int[64];
+                var done = new int[1];
+                threads.Run(64, 1, new HeldJob(counts, done, held));
+                Assert.All(counts, c => Assert.Equal(1, c));
+            }
+        }, TestContext.Current.CancellationToken);
+        await test.WaitAsync(Patience, TestContext.Current.CancellationToken);
+    }
+
     [Fact]
     public async Task DisposeEndsSpinningAndParkedWorkers()
     {
@@ -221,6 +241,23 @@ public sealed class KernelThreadsTests
         new Span<byte>(again, 100).Fill(8);
 
         static void Take(KernelThreads threads, long bytes) => threads.Scratch(0, bytes);
+    }
+
+    // One worker waits with its first chunk until everything else is done.
+    private readonly struct HeldJob(int[] counts, int[] done, int held) : IKernelJob
+    {
+        public void Invoke(int start, int end, int worker)
+        {
+            if (worker == held)
+            {
+                while (Volatile.Read(ref done[0]) < counts.Length - (end - start))
+                    Thread.Yield();
+            }
+
+            for (var item = start; item < end; item++)
+                Interlocked.Increment(ref counts[item]);
+            Interlocked.Add(ref done[0], end - start);
+        }
     }
 
     private readonly struct CountJob(int[] counts, int workers) : IKernelJob

@@ -86,8 +86,11 @@ public sealed class CausalAttentionTests
             (expectedKey, expectedShared, expectedValue) = (new double[rows * keyHeads * keyWidth], new double[rows * keyHeads * sharedWidth], new double[rows * keyHeads * valueWidth]);
         }
 
-        public void Run()
+        public unsafe void Run()
         {
+            // Whatever was in the workers' memory before must not matter: NaNs.
+            for (var worker = 0; worker < threads.Count; worker++)
+                new Span<byte>(threads.JobScratch(worker, 1 << 22), 1 << 22).Fill(0xFF);
             CausalAttention.Forward(layout, query, key, shared, value, starts, output, logSums, threads);
             CausalAttention.Backward(layout, query, key, shared, value, starts, logSums, doutput, dquery, dkey, dshared, dvalue, threads);
         }

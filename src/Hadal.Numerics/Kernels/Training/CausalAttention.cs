@@ -250,13 +250,19 @@ public static unsafe class CausalAttention
         }
     }
 
-    // F32 rows as the products read them: themselves, or rounded into the target.
+    // F32 rows as the products read them: themselves, or rounded into the target, with the zero that odd rows need behind them.
     private static MatrixView Operand(MatrixView source, MatrixView target)
     {
         if (target.IsEmpty)
             return source;
         for (var row = 0; row < source.Rows; row++)
-            RowKernels.CopyRow(WeightFormat.F32, source.RowPointer(row), target.Format, target.RowPointer(row), source.Cols);
+        {
+            var rounded = (ushort*)target.RowPointer(row);
+            RowKernels.CopyRow(WeightFormat.F32, source.RowPointer(row), target.Format, (byte*)rounded, source.Cols);
+            if (source.Cols < target.Stride)
+                rounded[source.Cols] = 0;
+        }
+
         return new MatrixView(target.Format, target.Data, source.Rows, source.Cols, target.Stride);
     }
 

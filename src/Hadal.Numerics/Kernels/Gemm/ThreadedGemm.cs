@@ -9,7 +9,8 @@ public static class ThreadedGemm
     public const int RowBlock = 96;
 
     private const int ColumnBlock = 512;
-    // A tile's rows times twelve: with 256 steps they stay in the L2 cache beside the columns.
+
+    // Twelve tiles: with the steps of a piece they stay in the L2 cache beside the columns.
     private const int GradientRows = 144;
 
     /// <summary>C (+)= A B.</summary>
@@ -82,7 +83,7 @@ public static class ThreadedGemm
             dy.SliceColumns(row, rows), dyRows, x.SliceColumns(column, columns), xRows, dw.SliceRows(row, rows).SliceColumns(column, columns), threads, worker);
     }
 
-    // As many for every worker of two, where there is more than one.
+    // An even number where there is more than one, so that two workers have as many.
     private static int RowBlocks(MatrixView dw)
     {
         var blocks = (dw.Rows + GradientRows - 1) / GradientRows;

@@ -23,16 +23,16 @@ assert.equal(text, whole.choices[0].message.content);
 assert.equal(usage.completion_tokens, whole.usage.completion_tokens);
 
 // The library's own reader of streams puts calls together by their index.
-const stream = client.chat.completions.stream({ model, messages, max_tokens: 400, tools, tool_choice: "required" });
+const stream = client.chat.completions.stream({ model, messages, max_tokens: 400, seed: 7, tools, tool_choice: "required" });
 const called = await stream.finalChatCompletion();
 assert.equal(called.choices[0].finish_reason, "tool_calls");
 for (const call of called.choices[0].message.tool_calls) check(JSON.parse(call.function.arguments));
 
-const named = await client.chat.completions.create({ model, messages, max_tokens: 400, tools, tool_choice: { type: "function", function: { name: "weather" } } });
+const named = await client.chat.completions.create({ model, messages, max_tokens: 400, seed: 7, tools, tool_choice: { type: "function", function: { name: "weather" } } });
 const answer = named.choices[0].message;
 await client.chat.completions.create({ model, messages: [...messages, answer, { role: "tool", tool_call_id: answer.tool_calls[0].id, content: "sunny" }], tools, tool_choice: "none", max_tokens: 4 });
 
-const formed = await client.chat.completions.parse({ model, messages, max_tokens: 400, response_format: { type: "json_schema", json_schema: { name: "weather", strict: true, schema: parameters } } });
+const formed = await client.chat.completions.parse({ model, messages, max_tokens: 400, seed: 7, response_format: { type: "json_schema", json_schema: { name: "weather", strict: true, schema: parameters } } });
 check(JSON.parse(formed.choices[0].message.content));
 
 const scored = await client.completions.create({ model, prompt: "The deep sea", max_tokens: 0, echo: true, logprobs: 1 });

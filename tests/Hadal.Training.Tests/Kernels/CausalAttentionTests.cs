@@ -40,6 +40,14 @@ public sealed class CausalAttentionTests
             Assert.Equal(first.Actual, second.Actual);
     }
 
+    [Fact]
+    public void RowsOfAnotherFormatAreRefused()
+    {
+        using Case bf16 = new(8, 2, 2, 32, 16, 32, WeightFormat.F32, rows: WeightFormat.BF16), fp8 = new(8, 2, 2, 32, 16, 32, WeightFormat.F8_E4M3);
+        Assert.Contains("expected F32 rows", Assert.Throws<ArgumentException>(bf16.Run).Message, StringComparison.Ordinal);
+        Assert.Contains("products of F8_E4M3", Assert.Throws<ArgumentException>(fp8.Run).Message, StringComparison.Ordinal);
+    }
+
     // 1 - 2 xy / (xx + yy).
     private static double Difference(float[] x, double[] y)
     {
@@ -64,7 +72,7 @@ public sealed class CausalAttentionTests
         private readonly MatrixView query, key, shared, value, doutput, output, logSums, dquery, dkey, dshared, dvalue;
         private readonly double[] expectedOutput, expectedQuery, expectedKey, expectedShared, expectedValue;
 
-        public Case(int length, int heads, int keyHeads, int keyWidth, int sharedWidth, int valueWidth, WeightFormat operands, int threads = 2)
+        public Case(int length, int heads, int keyHeads, int keyWidth, int sharedWidth, int valueWidth, WeightFormat operands, int threads = 2, WeightFormat rows = WeightFormat.F32)
         {
             layout = new AttentionLayout
             {
@@ -72,18 +80,20 @@ public sealed class CausalAttentionTests
                 KeyStride = keyWidth, ValueStride = valueWidth, Scale = 1 / MathF.Sqrt(keyWidth + sharedWidth), Operands = operands,
             };
             this.threads = new KernelThreads(threads);
-            var rows = Sequences * length;
+            var tokens = Sequences * length;
 
             // The second sequence holds three documents.
-            starts = new int[rows];
+            starts = new int[tokens];
             for (var i = 0; i < length; i++)
                 starts[length + i] = i < length / 3 ? 0 : i < length / 2 ? length / 3 : length / 2;
             (query, key, value, doutput) = (Rows(heads * layout.QueryWidth), Rows(keyHeads * keyWidth), Rows(keyHeads * valueWidth), Rows(heads * valueWidth));
+            if (rows != WeightFormat.F32)
+                key = MatrixView.Over(buffers[1], 0, rows, tokens, keyHeads * keyWidth);
             shared = sharedWidth == 0 ? default : Rows(sharedWidth);
             (output, logSums, dquery, dkey, dvalue) = (Rows(heads * valueWidth), Rows(heads), Rows(heads * layout.QueryWidth), Rows(keyHeads * keyWidth), Rows(keyHeads * valueWidth));
             dshared = sharedWidth == 0 ? default : Rows(keyHeads * sharedWidth);
-            (expectedOutput, expectedQuery) = (new double[rows * heads * valueWidth], new double[rows * heads * layout.QueryWidth]);
-            (expectedKey, expectedShared, expectedValue) = (new double[rows * keyHeads * keyWidth], new double[rows * keyHeads * sharedWidth], new double[rows * keyHeads * valueWidth]);
+            (expectedOutput, expectedQuery) = (new double[tokens * heads * valueWidth], new double[tokens * heads * layout.QueryWidth]);
+            (expectedKey, expectedShared, expectedValue) = (new double[tokens * keyHeads * keyWidth], new double[tokens * keyHeads * sharedWidth], new double[tokens * keyHeads * valueWidth]);
         }
 
         public unsafe void Run()

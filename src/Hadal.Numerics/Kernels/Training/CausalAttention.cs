@@ -58,6 +58,8 @@ public static unsafe partial class CausalAttention
         ArgumentNullException.ThrowIfNull(threads);
         Check(layout, query, key, shared, value, starts, doutput);
         Check(layout, dquery, dkey, shared, dvalue, starts, doutput);
+        if (doutput.Format != WeightFormat.F32)
+            throw new ArgumentException($"gradient {doutput.Format} of the output; expected F32");
         threads.Run(
             layout.Sequences * layout.KeyHeads, 1, new BackwardJob(layout, query, key, shared, value, starts, logSums, doutput, dquery, dkey, dshared, dvalue, threads));
     }
@@ -65,6 +67,12 @@ public static unsafe partial class CausalAttention
     private static void Check(AttentionLayout a, MatrixView query, MatrixView key, MatrixView shared, MatrixView value, int[] starts, MatrixView output)
     {
         ArgumentNullException.ThrowIfNull(starts);
+        if (a.Operands is not (WeightFormat.F32 or WeightFormat.BF16) || query.Format != WeightFormat.F32 || key.Format != WeightFormat.F32 || value.Format != WeightFormat.F32
+            || (a.SharedWidth > 0 && shared.Format != WeightFormat.F32))
+        {
+            throw new ArgumentException($"products of {a.Operands} over query {query.Format}, key {key.Format}, shared key {shared.Format}, value {value.Format}; expected F32 rows, products of F32 or BF16");
+        }
+
         var rows = a.Sequences * a.Length;
         if (query.Rows != rows || key.Rows != rows || value.Rows != rows || output.Rows != rows || starts.Length < rows || a.Heads % a.KeyHeads != 0
             || query.Cols != a.Heads * a.QueryWidth || output.Cols != a.Heads * a.ValueWidth || (a.SharedWidth > 0 && (shared.Rows != rows || shared.Cols != a.SharedWidth))

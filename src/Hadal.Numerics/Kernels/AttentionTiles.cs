@@ -29,11 +29,9 @@ internal static unsafe partial class AttentionTiles
         }
 
         var tile = stackalloc float[16];
-        var share = ahead.Share((count + 3) / 4);
+        var walk = ahead.Steps((count + 3L) / 4 * (heads / 4) * (width / 16), q);
         for (var l = 0; l < count; l += 4)
         {
-            ahead.Fetch(l / 4 * share, share);
-
             // Rows beyond the end are the last one again, and their scores are dropped.
             var last = count - l - 1;
             var r0 = rows + ((long)l * width);
@@ -43,7 +41,7 @@ internal static unsafe partial class AttentionTiles
             var g = 0;
             for (; g <= heads - 4; g += 4)
             {
-                Tile4x4(q + ((long)g * width), r0, r1, r2, r3, width, tile);
+                Tile4x4(q + ((long)g * width), r0, r1, r2, r3, width, tile, ref walk);
                 for (var i = 0; i < 4; i++)
                     Store(tile + (4 * i), scores + ((long)(g + i) * scoreStride) + l, last);
             }
@@ -76,18 +74,16 @@ internal static unsafe partial class AttentionTiles
         }
 
         var v = 0;
-        var share = ahead.Share((width + 63) / 64);
+        var walk = ahead.Steps((long)(width / 64) * (heads / 4) * count, p);
         for (; v <= width - 64; v += 64)
         {
-            ahead.Fetch(v / 64 * share, share);
             var g = 0;
             for (; g <= heads - 4; g += 4)
-                Values4x64(p + ((long)g * pStride), pStride, rows + v, rowStride, count, o + ((long)g * oStride) + v, oStride);
+                Values4x64(p + ((long)g * pStride), pStride, rows + v, rowStride, count, o + ((long)g * oStride) + v, oStride, ref walk);
             for (; g < heads; g++)
                 Values1x64(p + ((long)g * pStride), rows + v, rowStride, count, o + ((long)g * oStride) + v);
         }
 
-        ahead.Fetch(v / 64 * share, share);
         for (; v < width; v += 16)
         {
             for (var g = 0; g < heads; g++)
@@ -108,8 +104,9 @@ internal static unsafe partial class AttentionTiles
     }
 
     // Four heads, [4, W], with four rows: tile [4 heads, 4 rows].
-    private static void Tile4x4(float* q, float* r0, float* r1, float* r2, float* r3, int width, float* tile)
+    private static void Tile4x4(float* q, float* r0, float* r1, float* r2, float* r3, int width, float* tile, ref ReadAhead.Walk walk)
     {
+        var (next, step) = walk;
         var q1 = q + width;
         var q2 = q1 + width;
         var q3 = q2 + width;
@@ -138,8 +135,12 @@ internal static unsafe partial class AttentionTiles
             d1 = Vector512.FusedMultiplyAdd(x, w1, d1);
             d2 = Vector512.FusedMultiplyAdd(x, w2, d2);
             d3 = Vector512.FusedMultiplyAdd(x, w3, d3);
+            if (Sse.IsSupported)
+                Sse.Prefetch1((byte*)next);
+            next += step;
         }
 
+        walk = new(next, step);
         if (!Avx512F.IsSupported)
         {
             Vector128.Create(Sum(a0), Sum(a1), Sum(a2), Sum(a3)).Store(tile);
@@ -215,8 +216,9 @@ internal static unsafe partial class AttentionTiles
         Store(o, a0, a1, a2, a3);
     }
 
-    private static void Values4x64(float* p, int pStride, float* row, int rowStride, int count, float* o, int oStride)
+    private static void Values4x64(float* p, int pStride, float* row, int rowStride, int count, float* o, int oStride, ref ReadAhead.Walk walk)
     {
+        var (next, step) = walk;
         var o1 = o + oStride;
         var o2 = o1 + oStride;
         var o3 = o2 + oStride;
@@ -250,8 +252,12 @@ internal static unsafe partial class AttentionTiles
             d1 = Vector512.FusedMultiplyAdd(v1, f, d1);
             d2 = Vector512.FusedMultiplyAdd(v2, f, d2);
             d3 = Vector512.FusedMultiplyAdd(v3, f, d3);
+            if (Sse.IsSupported)
+                Sse.Prefetch1((byte*)next);
+            next += step;
         }
 
+        walk = new(next, step);
         Store(o, a0, a1, a2, a3);
         Store(o1, b0, b1, b2, b3);
         Store(o2, c0, c1, c2, c3);

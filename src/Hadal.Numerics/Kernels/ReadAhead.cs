@@ -7,6 +7,15 @@ namespace Hadal.Numerics.Kernels;
 /// <param name="bytes">Its length.</param>
 internal readonly unsafe struct ReadAhead(byte* start, long bytes)
 {
+    /// <summary>
+    /// What the processor keeps ahead of by itself, within a page, goes on behind the page when one line of each <see cref="FarPiece"/> bytes is asked for, so many
+    /// bytes ahead; docs/LOG.md.
+    /// </summary>
+    public const int FarBytes = 6144;
+
+    /// <summary>Bytes that share one such line.</summary>
+    public const int FarPiece = 512;
+
     private const int Line = 64;
 
     /// <summary>Its length.</summary>
@@ -31,6 +40,12 @@ internal readonly unsafe struct ReadAhead(byte* start, long bytes)
             Sse.Prefetch1(start + from);
     }
 
+    /// <summary>A walk over it in <paramref name="count"/> steps; where that many lines are too few, the last ones are left out.</summary>
+    /// <param name="count">Steps; 0 where nothing is going to walk.</param>
+    /// <param name="idle">Memory in use anyway, to stand at where there is nothing to walk over.</param>
+    public Walk Steps(long count, void* idle) =>
+        bytes == 0 || count == 0 ? new((nint)idle, 0) : new((nint)start, (nint)Math.Min(Line, (bytes + count - 1) / count));
+
     /// <summary>Asks for one row, where the view has it.</summary>
     public static void Row(MatrixView view, int row)
     {
@@ -46,4 +61,9 @@ internal readonly unsafe struct ReadAhead(byte* start, long bytes)
         for (var row = start; row < start + count; row++)
             Row(view, row);
     }
+
+    /// <summary>Where a walk stands; kernels take both numbers into registers.</summary>
+    /// <param name="Next">Address of what is asked for next.</param>
+    /// <param name="Bytes">Bytes of a step, at most a line.</param>
+    public readonly record struct Walk(nint Next, nint Bytes);
 }

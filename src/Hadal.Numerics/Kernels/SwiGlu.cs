@@ -9,7 +9,10 @@ public static class SwiGlu
     private const int Lanes = 16;
 
     // A whole number of vectors, so that a value's place in its vector does not matter.
-    private const int Piece = 4096;
+    private const int Piece = 1024;
+
+    // Pieces that are worth a job of their own.
+    private const int Pieces = 4;
 
     /// <summary>
     /// up = silu(gate) * up; gate is unchanged. Each value gets the same bits wherever in the span it stands, so that a token's result does not depend on
@@ -47,7 +50,7 @@ public static class SwiGlu
         if (gate.Length != up.Length)
             throw new ArgumentException($"gate of {gate.Length} and up of {up.Length} values");
         fixed (float* g = gate, u = up)
-            threads.Run((gate.Length + Piece - 1) / Piece, 4, new Job(g, u, gate.Length));
+            threads.Run((gate.Length + Piece - 1) / Piece, Pieces, new Job(g, u, gate.Length));
     }
 
     private readonly unsafe struct Job(float* gate, float* up, int length) : IKernelJob
@@ -59,7 +62,10 @@ public static class SwiGlu
         }
     }
 
-    // silu first: gate * up may overflow where silu(gate) is 0, and infinity times 0 is no number.
-    private static Vector512<float> Gated(Vector512<float> gate, Vector512<float> up) =>
-        gate / (Vector512<float>.One + Vector512.Exp(-gate)) * up;
+    // silu first: gate * up may overflow where silu(gate) is 0, and infinity times 0 is no number. The exponential is the square of its root, which is never out of range.
+    private static Vector512<float> Gated(Vector512<float> gate, Vector512<float> up)
+    {
+        var root = FastExp.Exp(gate * Vector512.Create(-0.5f));
+        return gate / Vector512.FusedMultiplyAdd(root, root, Vector512<float>.One) * up;
+    }
 }

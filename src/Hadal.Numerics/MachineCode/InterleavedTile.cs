@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Hadal.Numerics.Formats;
+using Hadal.Numerics.Kernels;
 using Hadal.Numerics.Kernels.Integer;
 using Iced.Intel;
 using static Hadal.Numerics.MachineCode.KernelFrame;
@@ -106,7 +107,7 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
     /// <summary>On the stack, from where unpacked scales lie.</summary>
     protected int ScaleFours => frame + 64;
 
-    /// <summary>Whether bytes ahead are asked for, rather than left to what the processor sees coming by itself.</summary>
+    /// <summary>Whether all bytes ahead are asked for, rather than left to what the processor sees coming by itself.</summary>
     protected virtual bool AsksAhead => source is PanelSource.Rows or PanelSource.Copy;
 
     private AssemblerMemoryOperand BlocksLeft => __qword_ptr[rsp + frame];
@@ -209,10 +210,12 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
     protected void PrefetchVectors(int step)
     {
         var steps = panel.Layout.RoundCodes / 4;
-        for (var i = step * panel.RoundVectors / steps; AsksAhead && i < (step + 1) * panel.RoundVectors / steps; i++)
+        for (var i = step * panel.RoundVectors / steps; i < (step + 1) * panel.RoundVectors / steps; i++)
         {
-            if (i * vector % Line == 0)
+            if (AsksAhead && i * vector % Line == 0)
                 c.prefetcht0(__byte_ptr[rdi + rdx + (i * vector)]);
+            if (source == PanelSource.Copy && i * vector % ReadAhead.FarPiece == 0)
+                c.prefetcht1(__byte_ptr[rdi + ReadAhead.FarBytes + (i * vector)]);
         }
     }
 

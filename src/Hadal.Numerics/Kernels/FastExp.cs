@@ -1,10 +1,10 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
-namespace Hadal.Numerics.Kernels.Training;
+namespace Hadal.Numerics.Kernels;
 
 /// <summary>
-/// exp of sixteen values to about two units in the last place, for training: x = n ln 2 + r, a polynomial of degree 6 in r (the coefficients of Cephes' expf),
+/// exp of sixteen values to about two units in the last place: x = n ln 2 + r, a polynomial of degree 6 in r (the coefficients of Cephes' expf),
 /// and 2^n by way of the exponent. Arguments are held between -87 and 88, so that the result is a normal number; a NaN stays one.
 /// </summary>
 internal static class FastExp

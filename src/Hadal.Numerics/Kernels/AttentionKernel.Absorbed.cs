@@ -26,6 +26,9 @@ public readonly record struct AttentionSegment(CachePages Cache, int Start, int 
 /// </content>
 public static unsafe partial class AttentionKernel
 {
+    // How far ahead of the first chunk's rows the next ones are asked for.
+    private const int RowsAhead = 8;
+
     private static bool IsFew(in AttentionSegment segment) => segment.Count <= TokenTile;
 
     private static void Few(in AbsorbedPass pass, ReadOnlySpan<AttentionSegment> run, float* workspace)
@@ -108,18 +111,23 @@ public static unsafe partial class AttentionKernel
                 RunningSoftmax.Begin(state_TGS + ((long)t * stateStride), heads, shape.C);
             var end = Math.Min(RunningSoftmax.SpanStart(span + 1), segment.Length(t0, count));
             var panel = scratch + ((long)RunningSoftmax.ChunkRows * heads);
-            for (var l = RunningSoftmax.SpanStart(span); l < end; l += RunningSoftmax.ChunkRows)
+            var first = RunningSoftmax.SpanStart(span);
+            for (var l = first; l < end; l += RunningSoftmax.ChunkRows)
             {
                 var rows = Math.Min(RunningSoftmax.ChunkRows, end - l);
                 var chunk = new CacheChunk(segment.Cache, l, rows, 0, width, panel);
-                var ahead = segment.Cache.Ahead(l + rows, Math.Min(RunningSoftmax.ChunkRows, end - l - rows));
+
+                // The next chunk's rows come while this one is computed, the first one's shortly before they are needed.
+                var next = segment.Cache.Ahead(l + rows, Math.Min(RunningSoftmax.ChunkRows, end - l - rows));
+                var (during, after) = l == first ? (segment.Cache.Ahead(l + RowsAhead, rows - RowsAhead), next) : next.Halves();
                 for (var t = 0; t < count; t++)
                 {
                     var visible = Math.Min(rows, segment.Length(t0, t) + 1 - l);
                     if (visible <= 0)
                         continue;
-                    RunningSoftmax.Add(q_TGW + ((long)t * qStride), heads, shape.Scale, chunk, chunk, shape.C, visible, scratch, state_TGS + ((long)t * stateStride), ahead);
-                    ahead = default;
+                    RunningSoftmax.Add(
+                        q_TGW + ((long)t * qStride), heads, shape.Scale, chunk, chunk, shape.C, visible, scratch, state_TGS + ((long)t * stateStride), during, after);
+                    (during, after) = (default, default);
                 }
             }
         }

@@ -54,12 +54,13 @@ internal static unsafe class RunningSoftmax
     /// <param name="count">Rows, at least one.</param>
     /// <param name="scores">Memory for G * <see cref="ChunkRows"/> values.</param>
     /// <param name="states">[G, S].</param>
-    /// <param name="ahead">What to bring into the cache meanwhile.</param>
+    /// <param name="during">What to bring into the cache while scores are computed.</param>
+    /// <param name="after">What to bring into the cache while values are added.</param>
     public static void Add(
-        float* q, int heads, float scale, in CacheChunk keys, in CacheChunk values, int valueWidth, int count, float* scores, float* states, ReadAhead ahead = default)
+        float* q, int heads, float scale, in CacheChunk keys, in CacheChunk values, int valueWidth, int count, float* scores, float* states, ReadAhead during = default,
+        ReadAhead after = default)
     {
-        var (first, second) = ahead.Halves();
-        AttentionTiles.Scores(q, heads, keys.Rows, keys.Width, count, scores, ChunkRows, first);
+        AttentionTiles.Scores(q, heads, keys.Rows, keys.Width, count, scores, ChunkRows, during);
         var stateWidth = StateWidth(valueWidth);
         for (var g = 0; g < heads; g++)
         {
@@ -82,7 +83,7 @@ internal static unsafe class RunningSoftmax
             sum += Softmax.Sum(weights);
         }
 
-        AttentionTiles.AddValues(scores, ChunkRows, heads, values.Rows, values.Width, count, Padded(valueWidth), states, stateWidth, second);
+        AttentionTiles.AddValues(scores, ChunkRows, heads, values.Rows, values.Width, count, Padded(valueWidth), states, stateWidth, after);
     }
 
     /// <summary>Adds states of later rows to states of earlier ones.</summary>

@@ -123,7 +123,7 @@ internal static unsafe partial class AttentionTiles
             *scores = two.ToScalar();
     }
 
-    private static void NarrowValues(float* p, int pStride, int heads, float* rows, int rowStride, int count, int width, float* o, int oStride, ReadAhead ahead)
+    private static void NarrowValues(float* p, int pStride, int heads, float* rows, int rowStride, int count, int width, float* o, int oStride, bool isFirst, ReadAhead ahead)
     {
         var share = ahead.Share(width / 16 * ((heads + 5) / 6));
         var fetched = 0L;
@@ -135,6 +135,7 @@ internal static unsafe partial class AttentionTiles
                 var left = heads - g;
                 many = left is 6 or 7 or >= 10 ? 6 : left >= 4 ? 4 : 1;
                 float* weights = p + ((long)g * pStride), sums = o + ((long)g * oStride) + v;
+                Clear(sums, isFirst ? many : 0, oStride, 16);
                 if (many == 6)
                     NarrowValues6x16(weights, pStride, rows + v, rowStride, count, sums, oStride);
                 else if (many == 4)

@@ -54,7 +54,7 @@ internal static unsafe partial class AttentionTiles
         }
     }
 
-    /// <summary>o[g] += sum_l p[g, l] row[l], in rising l.</summary>
+    /// <summary>o[g] = sum_l p[g, l] row[l], in rising l, added to what is there unless these are the first rows.</summary>
     /// <param name="p">[G, L], heads <paramref name="pStride"/> apart.</param>
     /// <param name="pStride">Values from one head's weights to the next.</param>
     /// <param name="heads">G.</param>
@@ -64,12 +64,13 @@ internal static unsafe partial class AttentionTiles
     /// <param name="width">V.</param>
     /// <param name="o">[G, V], heads <paramref name="oStride"/> apart.</param>
     /// <param name="oStride">Values from one head's sums to the next.</param>
+    /// <param name="isFirst">Whether o counts as 0. It is cleared a tile at a time: another core may have its lines, and they arrive while the tile is computed.</param>
     /// <param name="ahead">What to bring into the cache meanwhile.</param>
-    public static void AddValues(float* p, int pStride, int heads, float* rows, int rowStride, int count, int width, float* o, int oStride, ReadAhead ahead)
+    public static void AddValues(float* p, int pStride, int heads, float* rows, int rowStride, int count, int width, float* o, int oStride, bool isFirst, ReadAhead ahead)
     {
         if (IsNarrow)
         {
-            NarrowValues(p, pStride, heads, rows, rowStride, count, width, o, oStride, ahead);
+            NarrowValues(p, pStride, heads, rows, rowStride, count, width, o, oStride, isFirst, ahead);
             return;
         }
 
@@ -79,16 +80,30 @@ internal static unsafe partial class AttentionTiles
         {
             var g = 0;
             for (; g <= heads - 4; g += 4)
+            {
+                Clear(o + ((long)g * oStride) + v, isFirst ? 4 : 0, oStride, 64);
                 Values4x64(p + ((long)g * pStride), pStride, rows + v, rowStride, count, o + ((long)g * oStride) + v, oStride, ref walk);
+            }
+
             for (; g < heads; g++)
+            {
+                Clear(o + ((long)g * oStride) + v, isFirst ? 1 : 0, oStride, 64);
                 Values1x64(p + ((long)g * pStride), rows + v, rowStride, count, o + ((long)g * oStride) + v);
+            }
         }
 
         for (; v < width; v += 16)
         {
+            Clear(o + v, isFirst ? heads : 0, oStride, 16);
             for (var g = 0; g < heads; g++)
                 Values1x16(p + ((long)g * pStride), rows + v, rowStride, count, o + ((long)g * oStride) + v);
         }
+    }
+
+    private static void Clear(float* o, int heads, int oStride, int width)
+    {
+        for (var g = 0; g < heads; g++, o += oStride)
+            new Span<float>(o, width).Clear();
     }
 
     private static void Store(float* tile, float* scores, int last)

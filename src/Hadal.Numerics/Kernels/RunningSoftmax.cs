@@ -36,15 +36,14 @@ internal static unsafe class RunningSoftmax
     /// <summary>S: values of one head's state.</summary>
     public static int StateWidth(int valueWidth) => Padded(valueWidth) + 16;
 
-    /// <summary>States that have seen no row.</summary>
+    /// <summary>States that have seen no row: their sums of values are what they are until the first ones are added.</summary>
     public static void Begin(float* states, int heads, int valueWidth)
     {
-        new Span<float>(states, heads * StateWidth(valueWidth)).Clear();
         for (var g = 0; g < heads; g++)
-            Max(states, g, valueWidth) = float.NegativeInfinity;
+            (Max(states, g, valueWidth), Sum(states, g, valueWidth)) = (float.NegativeInfinity, 0);
     }
 
-    /// <summary>Adds the first rows of a chunk to the states of heads that share its keys and values.</summary>
+    /// <summary>Adds the first rows of a chunk to the states of heads that share its keys and values; all of them have seen rows, or none.</summary>
     /// <param name="q">[G, W].</param>
     /// <param name="heads">G.</param>
     /// <param name="scale">Softmax scale.</param>
@@ -62,6 +61,7 @@ internal static unsafe class RunningSoftmax
     {
         AttentionTiles.Scores(q, heads, keys.Rows, keys.Width, count, scores, ChunkRows, during);
         var stateWidth = StateWidth(valueWidth);
+        var isFirst = Sum(states, 0, valueWidth) == 0;
         for (var g = 0; g < heads; g++)
         {
             var weights = new Span<float>(scores + ((long)g * ChunkRows), count);
@@ -71,10 +71,14 @@ internal static unsafe class RunningSoftmax
             var largest = TensorPrimitives.Max<float>(weights);
             if (largest > max)
             {
-                var factor = MathF.Exp(max - largest);
-                var o = new Span<float>(states + ((long)g * stateWidth), Padded(valueWidth));
-                TensorPrimitives.Multiply(o, factor, o);
-                sum *= factor;
+                if (!isFirst)
+                {
+                    var factor = MathF.Exp(max - largest);
+                    var o = new Span<float>(states + ((long)g * stateWidth), Padded(valueWidth));
+                    TensorPrimitives.Multiply(o, factor, o);
+                    sum *= factor;
+                }
+
                 max = largest;
             }
 
@@ -83,7 +87,7 @@ internal static unsafe class RunningSoftmax
             sum += Softmax.Sum(weights);
         }
 
-        AttentionTiles.AddValues(scores, ChunkRows, heads, values.Rows, values.Width, count, Padded(valueWidth), states, stateWidth, after);
+        AttentionTiles.AddValues(scores, ChunkRows, heads, values.Rows, values.Width, count, Padded(valueWidth), states, stateWidth, isFirst, after);
     }
 
     /// <summary>Adds states of later rows to states of earlier ones.</summary>

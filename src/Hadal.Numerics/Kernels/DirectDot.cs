@@ -52,19 +52,14 @@ internal static unsafe class DirectDot
         {
             var w = weight.Data + (m * weight.RowBytes);
             Vector512<float> a = default, b = default, c = default, d = default;
-            for (var k = 0; k < weight.Cols;)
+            for (var k = 0; k < weight.Cols; k += DotProduct.Lanes)
             {
-                if (Sse.IsSupported && Vector512.IsHardwareAccelerated)
-                    Sse.Prefetch1(w + ReadAhead.FarBytes);
-                for (var stop = Math.Min(weight.Cols, k + (ReadAhead.FarPiece / TLoader.Bytes)); k < stop; k += DotProduct.Lanes)
-                {
-                    Prefetch(w, DotProduct.Lanes * TLoader.Bytes);
-                    a = Vector512.FusedMultiplyAdd(TLoader.Load(w), Vector512.Load(x + k), a);
-                    b = Vector512.FusedMultiplyAdd(TLoader.Load(w + (16 * TLoader.Bytes)), Vector512.Load(x + k + 16), b);
-                    c = Vector512.FusedMultiplyAdd(TLoader.Load(w + (32 * TLoader.Bytes)), Vector512.Load(x + k + 32), c);
-                    d = Vector512.FusedMultiplyAdd(TLoader.Load(w + (48 * TLoader.Bytes)), Vector512.Load(x + k + 48), d);
-                    w += DotProduct.Lanes * TLoader.Bytes;
-                }
+                Prefetch(w, DotProduct.Lanes * TLoader.Bytes);
+                a = Vector512.FusedMultiplyAdd(TLoader.Load(w), Vector512.Load(x + k), a);
+                b = Vector512.FusedMultiplyAdd(TLoader.Load(w + (16 * TLoader.Bytes)), Vector512.Load(x + k + 16), b);
+                c = Vector512.FusedMultiplyAdd(TLoader.Load(w + (32 * TLoader.Bytes)), Vector512.Load(x + k + 32), c);
+                d = Vector512.FusedMultiplyAdd(TLoader.Load(w + (48 * TLoader.Bytes)), Vector512.Load(x + k + 48), d);
+                w += DotProduct.Lanes * TLoader.Bytes;
             }
 
             y[m] = DotProduct.Sum(a, b, c, d);
@@ -170,7 +165,7 @@ internal static unsafe class DirectDot
         return (s[0] + s[2]) + (s[1] + s[3]);
     }
 
-    // Processors with vectors of 512 bits keep ahead of one stream by themselves within a page, and are slowed down by being asked for all of it; docs/LOG.md.
+    // Processors with vectors of 512 bits keep ahead of one stream by themselves, and are slowed down by being asked; docs/LOG.md.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Prefetch(byte* w, int bytes)
     {

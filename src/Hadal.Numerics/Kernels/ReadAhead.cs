@@ -9,7 +9,7 @@ internal readonly unsafe struct ReadAhead(byte* start, long bytes)
 {
     /// <summary>
     /// What the processor keeps ahead of by itself, within a page, goes on behind the page when one line of each <see cref="FarPiece"/> bytes is asked for, so many
-    /// bytes ahead; docs/LOG.md.
+    /// bytes ahead: for kernels over <see cref="Integer.InterleavedPanel"/>s in memory; docs/LOG.md.
     /// </summary>
     public const int FarBytes = 6144;
 

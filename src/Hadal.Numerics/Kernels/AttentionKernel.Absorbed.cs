@@ -26,7 +26,7 @@ public readonly record struct AttentionSegment(CachePages Cache, int Start, int 
 /// </content>
 public static unsafe partial class AttentionKernel
 {
-    // How far ahead of the first chunk's rows the next ones are asked for.
+    // How many rows ahead of those in use the first chunk's are asked for.
     private const int RowsAhead = 8;
 
     private static bool IsFew(in AttentionSegment segment) => segment.Count <= TokenTile;

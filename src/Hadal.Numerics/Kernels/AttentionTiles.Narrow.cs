@@ -135,7 +135,8 @@ internal static unsafe partial class AttentionTiles
                 var left = heads - g;
                 many = left is 6 or 7 or >= 10 ? 6 : left >= 4 ? 4 : 1;
                 float* weights = p + ((long)g * pStride), sums = o + ((long)g * oStride) + v;
-                Clear(sums, isFirst ? many : 0, oStride, 16);
+                if (isFirst)
+                    Clear(sums, many, oStride, 16);
                 if (many == 6)
                     NarrowValues6x16(weights, pStride, rows + v, rowStride, count, sums, oStride);
                 else if (many == 4)

@@ -81,20 +81,23 @@ internal static unsafe partial class AttentionTiles
             var g = 0;
             for (; g <= heads - 4; g += 4)
             {
-                Clear(o + ((long)g * oStride) + v, isFirst ? 4 : 0, oStride, 64);
+                if (isFirst)
+                    Clear(o + ((long)g * oStride) + v, 4, oStride, 64);
                 Values4x64(p + ((long)g * pStride), pStride, rows + v, rowStride, count, o + ((long)g * oStride) + v, oStride, ref walk);
             }
 
             for (; g < heads; g++)
             {
-                Clear(o + ((long)g * oStride) + v, isFirst ? 1 : 0, oStride, 64);
+                if (isFirst)
+                    Clear(o + ((long)g * oStride) + v, 1, oStride, 64);
                 Values1x64(p + ((long)g * pStride), rows + v, rowStride, count, o + ((long)g * oStride) + v);
             }
         }
 
         for (; v < width; v += 16)
         {
-            Clear(o + v, isFirst ? heads : 0, oStride, 16);
+            if (isFirst)
+                Clear(o + v, heads, oStride, 16);
             for (var g = 0; g < heads; g++)
                 Values1x16(p + ((long)g * pStride), rows + v, rowStride, count, o + ((long)g * oStride) + v);
         }

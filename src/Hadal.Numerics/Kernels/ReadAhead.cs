@@ -7,15 +7,6 @@ namespace Hadal.Numerics.Kernels;
 /// <param name="bytes">Its length.</param>
 internal readonly unsafe struct ReadAhead(byte* start, long bytes)
 {
-    /// <summary>
-    /// What the processor keeps ahead of by itself, within a page, goes on behind the page when one line of each <see cref="FarPiece"/> bytes is asked for, so many
-    /// bytes ahead: for kernels over <see cref="Integer.InterleavedPanel"/>s in memory; docs/LOG.md.
-    /// </summary>
-    public const int FarBytes = 6144;
-
-    /// <summary>Bytes that share one such line.</summary>
-    public const int FarPiece = 512;
-
     private const int Line = 64;
 
     /// <summary>Its length.</summary>

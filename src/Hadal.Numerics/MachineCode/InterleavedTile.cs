@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using Hadal.Numerics.Formats;
-using Hadal.Numerics.Kernels;
 using Hadal.Numerics.Kernels.Integer;
 using Iced.Intel;
 using static Hadal.Numerics.MachineCode.KernelFrame;
@@ -66,6 +65,10 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
 {
     private const int MaxScalePairs = 8;
     private const int Line = 64;
+
+    // The processor reads ahead by itself, to the end of a page, and goes on sooner behind it when one line of each piece is asked for, so many bytes ahead: docs/LOG.md.
+    private const int FarBytes = 6144;
+    private const int FarPiece = 512;
 
     private readonly InterleavedPanel panel = source switch
     {
@@ -214,8 +217,8 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
         {
             if (AsksAhead && i * vector % Line == 0)
                 c.prefetcht0(__byte_ptr[rdi + rdx + (i * vector)]);
-            if (source == PanelSource.Copy && i * vector % ReadAhead.FarPiece == 0)
-                c.prefetcht1(__byte_ptr[rdi + ReadAhead.FarBytes + (i * vector)]);
+            if (source == PanelSource.Copy && i * vector % FarPiece == 0)
+                c.prefetcht1(__byte_ptr[rdi + FarBytes + (i * vector)]);
         }
     }
 

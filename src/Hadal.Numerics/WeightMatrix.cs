@@ -119,6 +119,9 @@ public readonly unsafe struct WeightMatrix
         return Scales == null ? default : new(Scales + ((long)((firstRow + row) / ScaleBlock) * ScaleColumns), ScaleColumns);
     }
 
+    /// <summary>One past the last row that has the scales of <paramref name="row"/>; all rows of a matrix without scales have the same.</summary>
+    internal int ScaleBlockEnd(int row) => Scales == null ? Rows : Math.Min(Rows, (((firstRow + row) / ScaleBlock) + 1) * ScaleBlock - firstRow);
+
     /// <summary>The view of <paramref name="count"/> rows from <paramref name="start"/> on.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The rows are not all inside the matrix.</exception>
     public WeightMatrix SliceRows(int start, int count)

@@ -16,14 +16,14 @@ public readonly struct F8_E4M3 : IWeightFormat<F8_E4M3>, IWeightEncoder<F8_E4M3>
     /// <summary>The largest finite value.</summary>
     public const float MaxValue = 448;
 
-    /// <summary>What <see cref="Units(System.Runtime.Intrinsics.Vector512{int})"/> leaves out: its results times 2^120 are the values.</summary>
+    /// <summary>What <see cref="Units"/> leaves out: its results times 2^120 are the values.</summary>
     internal const int UnitExponent = 120;
 
     private const int NaNCode = 0x7F;
     private const int MaxCode = 0x7E;
 
     // A code's exponent and mantissa, moved to where float32 has them, mean the value times 2^-120 (bias 127 - 7), subnormals included.
-    private const int FieldsMask = unchecked((int)0x87F0_0000);
+    internal const int FieldsMask = unchecked((int)0x87F0_0000);
     private const int FieldsShift = 20;
     private const float Rebias = 1.329228e36f;
     private const int RebiasedOne = 120 << 3;
@@ -69,12 +69,7 @@ public readonly struct F8_E4M3 : IWeightFormat<F8_E4M3>, IWeightEncoder<F8_E4M3>
         return (byte)(sign | code);
     }
 
-    /// <summary>The values of the codes in the highest bytes of sixteen lanes, 2^-<see cref="UnitExponent"/> times too small; no code may be NaN.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static Vector512<float> Units(Vector512<int> codes) =>
-        ((codes >> (24 - FieldsShift)) & Vector512.Create(FieldsMask)).AsSingle();
-
-    /// <inheritdoc cref="Units(Vector512{int})"/>
+    /// <summary>The values of the codes in the highest bytes of eight lanes, 2^-<see cref="UnitExponent"/> times too small; no code may be NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static Vector256<float> Units(Vector256<int> codes) =>
         ((codes >> (24 - FieldsShift)) & Vector256.Create(FieldsMask)).AsSingle();

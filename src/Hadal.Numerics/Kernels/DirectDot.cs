@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using Hadal.Numerics.Formats;
+using Hadal.Numerics.MachineCode;
 using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Kernels;
@@ -14,11 +15,7 @@ internal static unsafe class DirectDot
 {
     private const int PrefetchBytes = 8192;
 
-    // 2^F8_E4M3.UnitExponent. Exact: a power of two, so the product with a scale and then with a code rounds once, as scale times value does. A constant: a
-    // static field would be checked for in the loop, and the sums kept in memory around the check.
-    private const float Unit = 1.329227995784916e36f;
-
-    /// <summary>y[m] = W[m] . x for rows [start, end).</summary>
+    /// <summary>y[m] = W[m] . x for rows [start, end), which have the same scales if any: codes are multiplied with scaled activations.</summary>
     /// <param name="weight">W [M, K], K a multiple of 64.</param>
     /// <param name="start">First row.</param>
     /// <param name="end">One past the last row.</param>
@@ -26,23 +23,46 @@ internal static unsafe class DirectDot
     /// <param name="y">[M].</param>
     /// <param name="threads">The pool whose job is running.</param>
     /// <param name="worker">The worker number passed to the job.</param>
-    /// <returns>Whether the format is one of these.</returns>
+    /// <returns>Whether this can be done with the format and these activations.</returns>
     public static bool TryRows(WeightMatrix weight, int start, int end, float* x, float* y, KernelThreads threads, int worker)
     {
+        var kernel = FloatRowKernels.Find(weight.Format);
         switch (weight.Format)
         {
             case WeightFormat.F32:
                 Rows<F32Loader>(weight, start, end, x, y);
                 return true;
-            case WeightFormat.BF16:
+            case WeightFormat.BF16 when kernel == null:
                 Rows<BF16Loader>(weight, start, end, x, y);
                 return true;
-            case WeightFormat.F8_E4M3 when ScalesFold(weight, start, end):
-                ScaledRows(weight, start, end, x, y, (float*)threads.Scratch(worker, (long)weight.Cols * sizeof(float)));
+            case WeightFormat.BF16:
+                var pairs = (float*)threads.Scratch(worker, (long)weight.Cols * sizeof(float));
+                ArrangedTokens.ForPairs(x, weight.Cols, pairs);
+                Assembled(kernel, weight, start, end, pairs, y);
+                return true;
+            case WeightFormat.F8_E4M3:
+                var fours = (float*)threads.Scratch(worker, (long)weight.Cols * sizeof(float));
+                if (!ArrangedTokens.TryForFours(x, weight.Cols, weight.RowScales(start), fours))
+                    return false;
+                if (kernel != null)
+                {
+                    Assembled(kernel, weight, start, end, fours, y);
+                    return true;
+                }
+
+                for (var m = start; m < end; m++)
+                    y[m] = CodesRow(weight.Data + (m * weight.RowBytes), fours, weight.Cols);
                 return true;
             default:
                 return false;
         }
+    }
+
+    private static void Assembled(
+        delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, FloatRowArguments*, void> kernel, WeightMatrix weight, int start, int end, float* x, float* y)
+    {
+        var arguments = new FloatRowArguments { Rows = end - start, Steps = weight.Cols / DotProduct.Lanes };
+        kernel(weight.Data + (start * weight.RowBytes), x, y + start, &arguments);
     }
 
     private static void Rows<TLoader>(WeightMatrix weight, int start, int end, float* x, float* y)
@@ -66,92 +86,23 @@ internal static unsafe class DirectDot
         }
     }
 
-    // The exponent that decoding leaves out goes into the scale, which has to have room for it; scales of real models are far below.
-    private static bool ScalesFold(WeightMatrix weight, int start, int end)
-    {
-        for (var m = start; m < end; m += WeightMatrix.ScaleBlock)
-        {
-            if (!Fold(weight.RowScales(m)))
-                return false;
-        }
-
-        // The last row may lie in a block that the steps passed over.
-        return Fold(weight.RowScales(end - 1));
-
-        static bool Fold(ReadOnlySpan<float> scales)
-        {
-            foreach (var scale in scales)
-            {
-                if (!(scale < 256))
-                    return false;
-            }
-
-            return true;
-        }
-    }
-
-    // Codes are taken apart as they lie in 32-bit lanes, each byte by shifts: running sum j holds in lane l what element 4l + j of each 64 adds up to. The
-    // activations are laid out like that beforehand, and the sums are added in the order of DotProduct.Sum.
-    private static void ScaledRows(WeightMatrix weight, int start, int end, float* x, float* y, float* work)
-    {
-        for (var k = 0; k < weight.Cols; k += DotProduct.Lanes)
-        {
-            for (var l = 0; l < 16; l++)
-            {
-                for (var j = 0; j < 4; j++)
-                    work[k + (16 * j) + l] = x[k + (4 * l) + j];
-            }
-        }
-
-        for (var m = start; m < end; m++)
-        {
-            var w = weight.Data + (m * weight.RowBytes);
-            y[m] = ScaledRow(w, (float*)Unsafe.AsPointer(ref Unsafe.AsRef(in weight.RowScales(m)[0])), work, weight.Cols);
-        }
-    }
-
-    private static float ScaledRow(byte* w, float* scales, float* x, int cols)
-    {
-        if (!Vector512.IsHardwareAccelerated)
-            return NarrowScaledRow(w, scales, x, cols);
-        Vector512<float> a = default, b = default, c = default, d = default;
-        for (var stop = w + cols; w < stop; scales++)
-        {
-            var scale = Vector512.Create(*scales * Unit);
-            for (var end = stop - w > WeightMatrix.ScaleBlock ? w + WeightMatrix.ScaleBlock : stop; w < end; w += DotProduct.Lanes, x += DotProduct.Lanes)
-            {
-                Prefetch(w, DotProduct.Lanes);
-                var codes = Vector512.Load((int*)w);
-                a = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes << 24) * scale, Vector512.Load(x), a);
-                b = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes << 16) * scale, Vector512.Load(x + 16), b);
-                c = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes << 8) * scale, Vector512.Load(x + 32), c);
-                d = Vector512.FusedMultiplyAdd(F8_E4M3.Units(codes) * scale, Vector512.Load(x + 48), d);
-            }
-        }
-
-        return (Sixteen(a.GetLower(), a.GetUpper()) + Sixteen(c.GetLower(), c.GetUpper())) + (Sixteen(b.GetLower(), b.GetUpper()) + Sixteen(d.GetLower(), d.GetUpper()));
-    }
-
-    // The same in halves. Left to the compiler, vectors of 512 bits become half as many instructions again.
-    private static float NarrowScaledRow(byte* w, float* scales, float* x, int cols)
+    // Codes are taken apart as they lie in 32-bit lanes, each byte by shifts: running sum j holds in lane l what element 4l + j of each 64 adds up to; in halves, since
+    // vectors of 512 bits that the compiler has to cut become half as many instructions again. Sums are added in the order of DotProduct.Sum.
+    private static float CodesRow(byte* w, float* x, int cols)
     {
         Vector256<float> a0 = default, a1 = default, b0 = default, b1 = default, c0 = default, c1 = default, d0 = default, d1 = default;
-        for (var stop = w + cols; w < stop; scales++)
+        for (var end = w + cols; w < end; w += DotProduct.Lanes, x += DotProduct.Lanes)
         {
-            var scale = Vector256.Create(*scales * Unit);
-            for (var end = stop - w > WeightMatrix.ScaleBlock ? w + WeightMatrix.ScaleBlock : stop; w < end; w += DotProduct.Lanes, x += DotProduct.Lanes)
-            {
-                Prefetch(w, DotProduct.Lanes);
-                var (low, high) = (Vector256.Load((int*)w), Vector256.Load((int*)w + 8));
-                a0 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(low << 24) * scale, Vector256.Load(x), a0);
-                a1 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(high << 24) * scale, Vector256.Load(x + 8), a1);
-                b0 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(low << 16) * scale, Vector256.Load(x + 16), b0);
-                b1 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(high << 16) * scale, Vector256.Load(x + 24), b1);
-                c0 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(low << 8) * scale, Vector256.Load(x + 32), c0);
-                c1 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(high << 8) * scale, Vector256.Load(x + 40), c1);
-                d0 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(low) * scale, Vector256.Load(x + 48), d0);
-                d1 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(high) * scale, Vector256.Load(x + 56), d1);
-            }
+            Prefetch(w, DotProduct.Lanes);
+            var (low, high) = (Vector256.Load((int*)w), Vector256.Load((int*)w + 8));
+            a0 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(low << 24), Vector256.Load(x), a0);
+            a1 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(high << 24), Vector256.Load(x + 8), a1);
+            b0 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(low << 16), Vector256.Load(x + 16), b0);
+            b1 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(high << 16), Vector256.Load(x + 24), b1);
+            c0 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(low << 8), Vector256.Load(x + 32), c0);
+            c1 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(high << 8), Vector256.Load(x + 40), c1);
+            d0 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(low), Vector256.Load(x + 48), d0);
+            d1 = Vector256.FusedMultiplyAdd(F8_E4M3.Units(high), Vector256.Load(x + 56), d1);
         }
 
         return (Sixteen(a0, a1) + Sixteen(c0, c1)) + (Sixteen(b0, b1) + Sixteen(d0, d1));

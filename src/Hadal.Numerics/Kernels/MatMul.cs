@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Hadal.Numerics.Formats;
@@ -7,7 +8,8 @@ namespace Hadal.Numerics.Kernels;
 
 /// <summary>
 /// Products of float32 activations with weights in any format. Weights are decoded to float32 exactly and summed in the order of <see cref="DotProduct"/>,
-/// so the bits of a result are the same for one token or many, on any number of threads.
+/// so the bits of a result are the same for one token or many, on any number of threads. Scales of E4M3 codes are taken to the activations, x * scale rounded once, and the
+/// codes multiplied with that.
 /// </summary>
 /// <remarks>
 /// Shape letters: T tokens, K input channels (the weight's columns), M output channels (its rows).
@@ -111,19 +113,24 @@ public static unsafe class MatMul
 
     private static void Rows(WeightMatrix weight, int start, int end, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker)
     {
-        if (tokens == 1 && weight.Cols % DotProduct.Lanes == 0 && DirectDot.TryRows(weight, start, end, x, y, threads, worker))
-            return;
-        PanelRows(weight, start, end, x, xStride, y, yStride, tokens, threads, worker);
+        for (int stop; start < end; start = stop)
+        {
+            stop = Math.Min(end, weight.ScaleBlockEnd(start));
+            if (tokens != 1 || weight.Cols % DotProduct.Lanes != 0 || !DirectDot.TryRows(weight, start, stop, x, y, threads, worker))
+                PanelRows(weight, start, stop, x, xStride, y, yStride, tokens, threads, worker);
+        }
     }
 
+    // Rows with the same scales, if they have any.
     private static void PanelRows(WeightMatrix weight, int start, int end, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker)
     {
         var cols = weight.Cols;
         var padded = (cols + DotProduct.Lanes - 1) / DotProduct.Lanes * DotProduct.Lanes;
         var tokenBlock = Math.Min(tokens, Math.Max(TokenTile, CacheBytes / sizeof(float) / padded / TokenTile * TokenTile));
-        var copyX = padded != cols;
+        var scales = weight.RowScales(start);
+        var copyX = padded != cols || !scales.IsEmpty;
 
-        // Scratch: 2 decoded rows, then (only when K is no multiple of 64) the tokens of a tile, padded with zeros.
+        // Scratch: 2 decoded rows, then the tokens of a tile where K is no multiple of 64, padded with zeros, or where there are scales, times those.
         var panel = (float*)threads.Scratch(worker, (RowTile + (copyX ? (long)tokenBlock : 0)) * padded * sizeof(float));
         var xTile = panel + ((long)RowTile * padded);
         var direct = weight.Format == WeightFormat.F32 && !copyX;
@@ -142,6 +149,11 @@ public static unsafe class MatMul
                     var target = new Span<float>(xTile + ((long)t * padded), padded);
                     new ReadOnlySpan<float>(xs + ((long)t * xStride), cols).CopyTo(target);
                     target[cols..].Clear();
+                    for (var b = 0; b < scales.Length; b++)
+                    {
+                        var block = target.Slice(b * WeightMatrix.ScaleBlock, Math.Min(WeightMatrix.ScaleBlock, padded - (b * WeightMatrix.ScaleBlock)));
+                        TensorPrimitives.Multiply(block, scales[b], block);
+                    }
                 }
 
                 xs = xTile;
@@ -161,7 +173,7 @@ public static unsafe class MatMul
                 else
                 {
                     for (var r = 0; r < rows; r++)
-                        weight.DecodeRow(m + r, new Span<float>(panel + ((long)r * padded), cols));
+                        WeightFormats.Decode(weight.Format, weight.Row(m + r), new Span<float>(panel + ((long)r * padded), cols));
                 }
 
                 var ys = y + ((long)t0 * yStride) + m;

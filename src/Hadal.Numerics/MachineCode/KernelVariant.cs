@@ -13,6 +13,9 @@ internal static class KernelVariant
     /// <summary>Kernels for AVX2 with FMA and conversions of binary16.</summary>
     public static readonly bool Avx2 = Forced != "portable" && System.Runtime.Intrinsics.X86.Avx2.IsSupported && Fma.IsSupported && (X86Base.CpuId(1, 0).Ecx & (1 << 29)) != 0;
 
+    /// <summary>Kernels for vectors of 512 bits.</summary>
+    public static readonly bool Avx512 = Avx2 && Forced != "avx2" && Avx512BW.IsSupported && Avx512DQ.IsSupported;
+
     /// <summary>Kernels for AVX512-VNNI.</summary>
     public static readonly bool Vnni = Avx2 && Forced != "avx2" && Avx512BW.IsSupported && (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0;
 

@@ -153,19 +153,72 @@ public sealed class MatMulTests
         Assert.Throws<ArgumentException>(() => MatMul.Multiply(default, [], [], 1, threads));
     }
 
+    // One token, K a multiple of 64: rows are multiplied on their way from memory.
+    [Theory]
+    [InlineData(WeightFormat.F32)]
+    [InlineData(WeightFormat.BF16)]
+    [InlineData(WeightFormat.F8_E4M3)]
+    public void RowsOfOneTokenHaveTheBitsOfTheReference(WeightFormat format)
+    {
+        using var threads = new KernelThreads(2);
+        Gen.Select(Gen.Int[1, 300], Gen.Int[1, 34], Gen.Int[0, 1 << 20]).Sample(
+            (rows, steps, seed) =>
+            {
+                var random = new Random(seed);
+                using var whole = new RandomMatrix(format, rows, 64 * steps, random);
+                var weight = whole.Weight.SliceRows(seed % rows, rows - (seed % rows));
+                var x = RandomMatrix.Normals(random, weight.Cols);
+                var y = Enumerable.Repeat(77f, weight.Rows + 1).ToArray();
+                MatMul.Multiply(weight, x, y.AsSpan(0, weight.Rows), 1, threads);
+                Bits.AssertEqual(Reference(weight, x, 1).Bits, y.AsSpan(0, weight.Rows), $"M {weight.Rows}, K {weight.Cols}");
+                Assert.Equal(77f, y[^1]);
+            },
+            iter: 40,
+            threads: 1);
+    }
+
+    // Weights beyond what kernels fold into activations, infinities and NaNs among those, and activations so small that the scaled ones are subnormal.
+    [Theory]
+    [InlineData(1e3f, 1f)]
+    [InlineData(255f, 1f)]
+    [InlineData(257f, 1f)]
+    [InlineData(1e-42f, 1f)]
+    [InlineData(1f, float.PositiveInfinity)]
+    [InlineData(1f, float.NaN)]
+    public unsafe void ScaledActivationsOfAnySizeGiveTheBitsOfTheReference(float scale, float first)
+    {
+        const int Rows = 260, Cols = 192;
+        using var threads = new KernelThreads(1);
+        var random = new Random(6);
+        using var weight = new RandomMatrix(WeightFormat.F8_E4M3, Rows, Cols, random, 100 * scale);
+        var x = Array.ConvertAll(RandomMatrix.Normals(random, Cols), static v => Math.Clamp(v, -0.9f, 0.9f));
+        x[0] *= first;
+        var y = new float[Rows];
+        MatMul.Multiply(weight.Weight, x, y, 1, threads);
+        var expected = Reference(weight.Weight, x, 1).Bits;
+        for (var m = 0; m < Rows; m++)
+            Assert.True(float.IsNaN(expected[m]) ? float.IsNaN(y[m]) : BitConverter.SingleToInt32Bits(expected[m]) == BitConverter.SingleToInt32Bits(y[m]), $"row {m}: {expected[m]} and {y[m]}");
+    }
+
+    // Products with codes take their scales to the activations.
     private static (float[] Bits, double[] Exact, double[] Bound) Reference(WeightMatrix weight, float[] x, int tokens)
     {
         var (rows, cols) = (weight.Rows, weight.Cols);
         var bits = new float[tokens * rows];
         var exact = new double[bits.Length];
         var bound = new double[bits.Length];
-        var w = RandomMatrix.Decode(weight);
+        var w = new float[cols];
+        var input = new float[cols];
         for (var i = 0; i < bits.Length; i++)
         {
-            var row = w.AsSpan(i % rows * cols, cols);
-            var input = x.AsSpan(i / rows * cols, cols);
-            bits[i] = DotProduct.DotReference(input, row);
-            (exact[i], var magnitude) = DotProductTests.Exact(input, row);
+            WeightFormats.Decode(weight.Format, weight.Row(i % rows), w);
+            x.AsSpan(i / rows * cols, cols).CopyTo(input);
+            var scales = weight.RowScales(i % rows);
+            for (var k = 0; k < cols && !scales.IsEmpty; k++)
+                input[k] *= scales[k / 128];
+            bits[i] = DotProduct.DotReference(input, w);
+            weight.DecodeRow(i % rows, w);
+            (exact[i], var magnitude) = DotProductTests.Exact(x.AsSpan(i / rows * cols, cols), w);
             bound[i] = DotProductTests.ErrorBound(cols, magnitude);
         }
 

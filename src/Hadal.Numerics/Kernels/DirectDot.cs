@@ -9,7 +9,7 @@ namespace Hadal.Numerics.Kernels;
 
 /// <summary>
 /// One token times BF16, E4M3 or F32 weights, decoded in registers on their way from memory: the bits of <see cref="DotProduct.Dot"/> with the decoded row,
-/// without writing the row anywhere. One sequential stream for each worker.
+/// E4M3 codes with activations that are scaled instead, without writing the row anywhere. One sequential stream for each worker, by assembled kernels where there are.
 /// </summary>
 internal static unsafe class DirectDot
 {

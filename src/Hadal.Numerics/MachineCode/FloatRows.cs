@@ -30,11 +30,12 @@ internal sealed class FloatRows(WeightFormat format)
 {
     private const int Vector = 64;
 
-    // The processor reads ahead by itself where each line is read twice and one line of each piece is asked for so far ahead; for codes, of which each line keeps it
-    // busy for longer, it does not, and all lines are asked for. docs/LOG.md.
+    // The processor reads BF16 rows ahead by itself, where each line is read twice and one line of each piece is asked for so far ahead. Codes it does not: all their
+    // lines are asked for, into the second cache and then into the first. docs/LOG.md.
     private const int PieceAhead = 6144;
     private const int Piece = 512;
     private const int CodesAhead = 12288;
+    private const int CodesNear = 2048;
 
     private readonly Assembler c = new(64);
 
@@ -101,6 +102,7 @@ internal sealed class FloatRows(WeightFormat format)
     {
         const int Narrower = 4;
         c.prefetcht1(__byte_ptr[rdi + CodesAhead]);
+        c.prefetcht0(__byte_ptr[rdi + CodesNear]);
         c.vpsllw(zmm5, __zmmword_ptr[rdi], 8);
         c.vpsraw(zmm4, __zmmword_ptr[rdi], Narrower);
         c.vpsraw(zmm5, zmm5, Narrower);

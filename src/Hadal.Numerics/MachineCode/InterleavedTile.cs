@@ -67,8 +67,7 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
     private const int Line = 64;
 
     // The processor reads ahead by itself, to the end of a page, and goes on sooner behind it when one line of each piece is asked for, so many bytes ahead: docs/LOG.md.
-    private const int FarBytes = 6144;
-    private const int FarPiece = 512;
+    private static readonly (int Bytes, int Piece) Far = (6144, 512);
 
     private readonly InterleavedPanel panel = source switch
     {
@@ -109,6 +108,9 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
 
     /// <summary>On the stack, from where unpacked scales lie.</summary>
     protected int ScaleFours => frame + 64;
+
+    /// <summary>How far ahead one line of each piece is asked for, into the second cache.</summary>
+    protected virtual (int Bytes, int Piece) FarAhead => Far;
 
     /// <summary>Whether all bytes ahead are asked for, rather than left to what the processor sees coming by itself.</summary>
     protected virtual bool AsksAhead => source is PanelSource.Rows or PanelSource.Copy;
@@ -217,8 +219,8 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
         {
             if (AsksAhead && i * vector % Line == 0)
                 c.prefetcht0(__byte_ptr[rdi + rdx + (i * vector)]);
-            if (source == PanelSource.Copy && i * vector % FarPiece == 0)
-                c.prefetcht1(__byte_ptr[rdi + FarBytes + (i * vector)]);
+            if (source == PanelSource.Copy && i * vector % FarAhead.Piece == 0)
+                c.prefetcht1(__byte_ptr[rdi + FarAhead.Bytes + (i * vector)]);
         }
     }
 

@@ -37,6 +37,9 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
     /// <summary>Asking costs one token or two more than it brings: docs/LOG.md.</summary>
     protected override bool AsksAhead => Tokens is not (1 or 2) && base.AsksAhead;
 
+    /// <summary>What is asked for into the first cache is asked for into the second one before; docs/LOG.md.</summary>
+    protected override (int Bytes, int Piece) FarAhead => AsksAhead ? (12288, 64) : base.FarAhead;
+
     private int ZeroPoint => Panel.IsSigned ? SignedZero : Panel.ZeroPoint;
 
     /// <inheritdoc/>

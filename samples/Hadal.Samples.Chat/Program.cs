@@ -2,7 +2,7 @@ using Hadal.Inference.Chat;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.DependencyInjection;
 
-await using var services = new ServiceCollection().AddHadal(path: args[0]).BuildServiceProvider();
+await using var services = new ServiceCollection().AddHadal(path: args is [var path] ? path : "models/hadal-tiny").BuildServiceProvider();
 var client = services.GetRequiredService<IChatClient>();
 List<ChatMessage> messages = [new(ChatRole.System, "Answer in one sentence."), new(ChatRole.User, "How deep is the hadal zone?")];
 var options = new ChatOptions { Temperature = 0.6f, MaxOutputTokens = 100 };

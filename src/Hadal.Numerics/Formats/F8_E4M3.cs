@@ -24,8 +24,11 @@ public readonly struct F8_E4M3 : IWeightFormat<F8_E4M3>, IWeightEncoder<F8_E4M3>
 
     // A code's exponent and mantissa, moved to where float32 has them, mean the value times 2^-120 (bias 127 - 7), subnormals included.
     internal const int FieldsMask = unchecked((int)0x87F0_0000);
-    private const int FieldsShift = 20;
-    private const float Rebias = 1.329228e36f;
+    internal const int FieldsShift = 20;
+
+    // 2^UnitExponent.
+    internal const float Rebias = 1.329228e36f;
+
     private const int RebiasedOne = 120 << 3;
 
     // Adding 2^14 leaves 9 fraction bits in the sum: the addition itself rounds a subnormal to a multiple of 2^-9, ties to even.

@@ -14,9 +14,6 @@ internal static unsafe class ArrangedTokens
     /// <summary>For E4M3 codes, the scaled activations have to be less than this.</summary>
     private const float Limit = 1 << (128 - F8_E4M3.UnitExponent);
 
-    // 2^F8_E4M3.UnitExponent.
-    private const float Unit = 1.329227995784916e36f;
-
     /// <summary>For pairs of 16-bit values: of each 32 values, the even ones, then the odd ones.</summary>
     /// <param name="x">[K], K a multiple of 64.</param>
     /// <param name="count">K.</param>
@@ -74,7 +71,7 @@ internal static unsafe class ArrangedTokens
         {
             var scaled = Vector256.Load(x + (i * Vector256<float>.Count)) * scale;
             isSmall &= Vector256.LessThan(Vector256.Abs(scaled), Vector256.Create(Limit));
-            var pairs = Vector256.Shuffle(scaled * Unit, Vector256.Create(0, 4, 1, 5, 2, 6, 3, 7)).AsDouble();
+            var pairs = Vector256.Shuffle(scaled * F8_E4M3.Rebias, Vector256.Create(0, 4, 1, 5, 2, 6, 3, 7)).AsDouble();
             for (var j = 0; j < Vector256<double>.Count; j++)
                 ((double*)(target + (16 * j)))[i] = pairs[j];
         }
@@ -87,7 +84,7 @@ internal static unsafe class ArrangedTokens
     {
         var scaled = Vector512.Load(x) * scale;
         isSmall &= Vector512.LessThan(Vector512.Abs(scaled), Vector512.Create(Limit));
-        return scaled * Unit;
+        return scaled * F8_E4M3.Rebias;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

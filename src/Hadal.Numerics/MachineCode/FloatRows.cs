@@ -100,7 +100,7 @@ internal sealed class FloatRows(WeightFormat format)
     // Sixty-four codes: bytes 0 to 3 of lanes, their fields moved to where float32 has them.
     private void Codes()
     {
-        const int Narrower = 4;
+        const int Narrower = 24 - F8_E4M3.FieldsShift;
         c.prefetcht1(__byte_ptr[rdi + CodesAhead]);
         c.prefetcht0(__byte_ptr[rdi + CodesNear]);
         c.vpsllw(zmm5, __zmmword_ptr[rdi], 8);

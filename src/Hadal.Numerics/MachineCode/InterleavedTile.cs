@@ -66,9 +66,6 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
     private const int MaxScalePairs = 8;
     private const int Line = 64;
 
-    // The processor reads ahead by itself, to the end of a page, and goes on sooner behind it when one line of each piece is asked for, so many bytes ahead: docs/LOG.md.
-    private static readonly (int Bytes, int Piece) Far = (6144, 512);
-
     private readonly InterleavedPanel panel = source switch
     {
         PanelSource.Expanded => panel.Expanded,
@@ -109,8 +106,10 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
     /// <summary>On the stack, from where unpacked scales lie.</summary>
     protected int ScaleFours => frame + 64;
 
-    /// <summary>How far ahead one line of each piece is asked for, into the second cache.</summary>
-    protected virtual (int Bytes, int Piece) FarAhead => Far;
+    /// <summary>
+    /// How far ahead one line of each piece is asked for, into the second cache. The processor reads ahead by itself, to the end of a page, and goes on sooner behind it then: docs/LOG.md.
+    /// </summary>
+    protected virtual (int Bytes, int Piece) FarAhead => (6144, 512);
 
     /// <summary>Whether all bytes ahead are asked for, rather than left to what the processor sees coming by itself.</summary>
     protected virtual bool AsksAhead => source is PanelSource.Rows or PanelSource.Copy;

@@ -17,8 +17,8 @@ internal static class KernelVariant
     public static readonly bool Avx512 = Avx2 && Forced != "avx2" && Avx512BW.IsSupported && Avx512DQ.IsSupported;
 
     /// <summary>Kernels for AVX512-VNNI.</summary>
-    public static readonly bool Vnni = Avx2 && Forced != "avx2" && Avx512BW.IsSupported && (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0;
+    public static readonly bool Vnni = Avx512 && (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0;
 
     /// <summary>Kernels for AVX512-BF16.</summary>
-    public static readonly bool Bf16 = Avx2 && Forced != "avx2" && Avx512BW.IsSupported && (X86Base.CpuId(7, 1).Eax & (1 << 5)) != 0;
+    public static readonly bool Bf16 = Avx512 && (X86Base.CpuId(7, 1).Eax & (1 << 5)) != 0;
 }

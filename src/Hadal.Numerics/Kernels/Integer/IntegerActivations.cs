@@ -48,8 +48,11 @@ public static unsafe class IntegerActivations
         fixed (byte* p = row)
         {
             var view = new IntegerRow(p, x.Length);
-            for (var b = 0; b < x.Length / block; b++)
-                QuantizeBlock(px + (b * block), block, view, b);
+            var (piece, at) = (Math.Max(block, 64), 0);
+            for (; Avx512BW.IsSupported && Vector512.IsHardwareAccelerated && at <= x.Length - piece; at += piece)
+                QuantizePiece(px + at, piece, block, view, at);
+            for (; at < x.Length; at += block)
+                QuantizeBlock(px + at, block, view, at / block);
         }
     }
 
@@ -63,29 +66,56 @@ public static unsafe class IntegerActivations
         }
     }
 
+    // A block of 64 values or more, or two of 32.
+    private static void QuantizePiece(float* x, int length, int block, IntegerRow row, int at)
+    {
+        var first = Scale(x, block, row, at / block);
+        var second = length == block ? first : Scale(x + block, block, row, (at / block) + 1);
+        if (!float.IsFinite(first) || !float.IsFinite(second))
+        {
+            for (var i = 0; i < length; i += block)
+                QuantizeBlock(x + i, block, row, (at + i) / block);
+            return;
+        }
+
+        var (left, right) = (Vector512.Create(first), Vector512.Create(second));
+        for (var i = 0; i < length; i += 64)
+            Quantize64(x + i, left, right, row, at + i);
+    }
+
+    // Stores a block's scale and returns its inverse; one that is not finite where no product with it can be relied on to be a number.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Scale(float* x, int block, IntegerRow row, int index)
+    {
+        // The order of magnitudes is that of their bits, a NaN above all.
+        var max = Vector512<int>.Zero;
+        for (var i = 0; i < block; i += 16)
+            max = Vector512.Max(max, Vector512.Load((int*)x + i) & Vector512.Create(int.MaxValue));
+        var v8 = Vector256.Max(max.GetLower(), max.GetUpper());
+        var v4 = Vector128.Max(v8.GetLower(), v8.GetUpper());
+        v4 = Vector128.Max(v4, Vector128.Shuffle(v4, Vector128.Create(2, 3, 0, 1)));
+        var amax = BitConverter.Int32BitsToSingle(Math.Max(v4[0], v4[1]));
+        row.Scales[index] = amax / MaxCode;
+        return amax == 0 ? 0 : float.IsFinite(amax) ? MaxCode / amax : float.NaN;
+    }
+
     private static void QuantizeBlock(float* x, int block, IntegerRow row, int index)
     {
-        var max = Vector512<float>.Zero;
-        for (var i = 0; i < block; i += 16)
-            max = Vector512.Max(max, Vector512.Abs(Vector512.Load(x + i)));
-        var amax = Max(max);
-        row.Scales[index] = amax / MaxCode;
-        var factor = amax == 0 ? 0 : MaxCode / amax;
-        var inverse = Vector512.Create(factor);
+        var factor = Scale(x, block, row, index);
         var start = index * block;
 
-        // Where either is not finite, a product may be no number, of which the processor's own conversion makes a code that is not used.
-        if (Avx2.IsSupported && !Vector512.IsHardwareAccelerated && float.IsFinite(amax) && float.IsFinite(factor))
+        // Where it is not finite, a product may be no number, of which the processor's own conversion makes a code that is not used.
+        if (Avx2.IsSupported && !Vector512.IsHardwareAccelerated && float.IsFinite(factor))
         {
             for (var i = 0; i < block; i += 32)
-                Quantize32(x + i, inverse.GetLower(), row, start + i);
+                Quantize32(x + i, Vector256.Create(factor), row, start + i);
             return;
         }
 
         for (var i = 0; i < block; i += 16)
         {
             // Within +-127 after rounding: |x| * (127 / amax) exceeds 127 by less than half.
-            var codes = Vector512.ConvertToInt32(Vector512.Round(Vector512.Load(x + i) * inverse));
+            var codes = Vector512.ConvertToInt32(Vector512.Round(Vector512.Load(x + i) * Vector512.Create(factor)));
             Narrow(codes).Store(row.Codes + start + i);
             row.Sums16[(start + i) / 16] = (short)Vector512.Sum(codes);
         }
@@ -93,6 +123,27 @@ public static unsafe class IntegerActivations
         for (var i = start / 32; i < (start + block) / 32; i++)
             row.Sums32[i] = (short)(row.Sums16[2 * i] + row.Sums16[(2 * i) + 1]);
     }
+
+    // 64 values, of which both halves have their own scale; AVX-512.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Quantize64(float* x, Vector512<float> left, Vector512<float> right, IntegerRow row, int at)
+    {
+        var first = Avx512BW.PackSignedSaturate(Codes16(x, left), Codes16(x + 16, left));
+        var second = Avx512BW.PackSignedSaturate(Codes16(x + 32, right), Codes16(x + 48, right));
+
+        // Packing works in lanes of 128 bits, each with four values of every vector.
+        var packed = Avx512BW.PackSignedSaturate(first, second);
+        Avx512F.PermuteVar16x32(packed.AsInt32(), Vector512.Create(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)).AsSByte().Store(row.Codes + at);
+        var fours = Avx512BW.MultiplyAddAdjacent(Avx512BW.MultiplyAddAdjacent(Vector512<byte>.One, packed), Vector512<short>.One);
+        var halves = fours.GetLower() + fours.GetUpper();
+        var sums = Sse2.PackSignedSaturate(halves.GetLower() + halves.GetUpper(), Vector128<int>.Zero);
+        *(long*)(row.Sums16 + (at / 16)) = sums.AsInt64().ToScalar();
+        *(int*)(row.Sums32 + (at / 32)) = Ssse3.HorizontalAdd(sums, sums).AsInt32().ToScalar();
+    }
+
+    // Rounded to nearest even, as the processor converts by itself.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<int> Codes16(float* x, Vector512<float> inverse) => Avx512F.ConvertToVector512Int32(Vector512.Load(x) * inverse);
 
     // The same for 32 values with what AVX2 has: the conversion rounds to nearest even by itself, and pairs of sixteen-bit codes are added up at once.
     private static void Quantize32(float* x, Vector256<float> inverse, IntegerRow row, int at)
@@ -112,13 +163,6 @@ public static unsafe class IntegerActivations
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<int> Codes8(float* x, Vector256<float> inverse) => Avx.ConvertToVector256Int32(Vector256.Load(x) * inverse);
-
-    private static float Max(Vector512<float> v)
-    {
-        var v8 = Vector256.Max(v.GetLower(), v.GetUpper());
-        var v4 = Vector128.Max(v8.GetLower(), v8.GetUpper());
-        return Math.Max(Math.Max(v4[0], v4[2]), Math.Max(v4[1], v4[3]));
-    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<sbyte> Narrow(Vector512<int> codes) =>

@@ -121,15 +121,45 @@ public sealed unsafe class IntegerProductTests
     [InlineData(float.MaxValue)]
     public void Codes_stay_in_their_range_whatever_the_values(float value)
     {
-        foreach (var at in (int[])[0, 13, 31])
+        foreach (var (block, length) in (ReadOnlySpan<(int, int)>)[(32, 32), (32, 96), (256, 512)])
         {
-            foreach (var rest in (float[])[0, value])
+            foreach (var at in (int[])[0, 13, 31, length - 1])
             {
-                var x = Enumerable.Repeat(rest, 32).ToArray();
-                x[at] = value;
-                var row = new byte[IntegerActivations.RowBytes(32, 32)];
-                IntegerActivations.QuantizeRow(x, 32, row);
-                Assert.DoesNotContain(sbyte.MinValue, MemoryMarshal.Cast<byte, sbyte>(row.AsSpan(0, 32)).ToArray());
+                foreach (var rest in (float[])[0, value])
+                {
+                    var x = Enumerable.Repeat(rest, length).ToArray();
+                    x[at] = value;
+                    var row = new byte[IntegerActivations.RowBytes(length, block)];
+                    IntegerActivations.QuantizeRow(x, block, row);
+                    Assert.DoesNotContain(sbyte.MinValue, MemoryMarshal.Cast<byte, sbyte>(row.AsSpan(0, length)).ToArray());
+                }
+            }
+        }
+    }
+
+    // Blocks of a longer row are quantised in pairs where that is faster, but for those that hold what is no number.
+    [Fact]
+    public void A_block_is_quantised_alike_alone_and_among_others()
+    {
+        const int Block = 32;
+        var x = Values(new Random(9), 9 * Block);
+        (x[(2 * Block) + 7], x[5 * Block], x[6 * Block]) = (float.NaN, float.PositiveInfinity, 1e38f);
+        x.AsSpan(3 * Block, Block).Clear();
+        var row = new byte[IntegerActivations.RowBytes(x.Length, Block)];
+        IntegerActivations.QuantizeRow(x, Block, row);
+        fixed (byte* whole = row)
+        {
+            var expected = new IntegerRow(whole, x.Length);
+            for (var b = 0; b < x.Length / Block; b++)
+            {
+                var alone = new byte[IntegerActivations.RowBytes(Block, Block)];
+                IntegerActivations.QuantizeRow(x.AsSpan(b * Block, Block), Block, alone);
+                fixed (byte* p = alone)
+                {
+                    var actual = new IntegerRow(p, Block);
+                    Assert.Equal(new Span<sbyte>(expected.Codes + (b * Block), Block), new Span<sbyte>(actual.Codes, Block));
+                    Assert.Equal((expected.Sums16[2 * b], expected.Sums16[(2 * b) + 1], expected.Sums32[b], expected.Scales[b]), (actual.Sums16[0], actual.Sums16[1], actual.Sums32[0], actual.Scales[0]));
+                }
             }
         }
     }

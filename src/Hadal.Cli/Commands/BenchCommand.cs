@@ -25,6 +25,7 @@ internal static class BenchCommand
             "Measure prefill and decoding against the memory bandwidth found in the same run; --shape needs no download, only memory.",
             "hadal bench --model path/to/model.gguf --prompt 512 --generate 64 --threads 2",
             "hadal bench --shape deepseek-v2-lite --format q4_k_m --prompt 512 --generate 64 --json",
+            "hadal bench --model path/to/model.gguf --generate 12 --rounds 25 --plot rounds.png",
             "hadal bench --shape deepseek-v2-lite --context 8192,32768 --cache-type bf16 --plot roofline.png",
             "hadal bench --shape deepseek-v2-lite --advise",
             "hadal bench --training small --precision bf16 --threads 2");
@@ -36,6 +37,7 @@ internal static class BenchCommand
         var format = TypedOptions.Text("--format", "FORMAT", $"Format of the random weights: {string.Join(", ", FormatMix.Names)}. [default: {DefaultFormat}]");
         var prompt = TypedOptions.Integer("--prompt", "Prompt tokens. [default: 512]", 1);
         var generate = TypedOptions.Integer("--generate", "Tokens to generate. [default: 64]", 2);
+        var rounds = TypedOptions.Integer("--rounds", "Decode so often, with the bandwidth measured between: on a machine where it changes, single rounds say more. [default: 1]", 1, 10000);
         var batch = TypedOptions.Integer("--batch", "Sequences at once, each with its own prompt. [default: 1]", 1, 1024);
         var contexts = TypedOptions.Integers("--context", "Measure attention behind so many cached tokens, too: 8192,32768.", 1);
         var threads = TypedOptions.Integer("--threads", "Threads to compute with. [default: all processors]", 1, 1024);
@@ -46,9 +48,9 @@ internal static class BenchCommand
         var wholeKvB = TypedOptions.Flag("--whole-kv-b", "With --save: keep the key/value up-projection in one tensor, as ik_llama.cpp wants it.");
         var dropMtp = TypedOptions.Flag("--drop-mtp", "With --save: leave the multi-token prediction modules out.");
         var advise = TypedOptions.Flag("--advise", "Measure nothing: say in which formats the model fits this machine, and with how long a context.");
-        var plot = TypedOptions.Text("--plot", "FILE", "Draw the figures under the roofs of memory and arithmetic: FILE.png or FILE.svg.");
+        var plot = TypedOptions.Text("--plot", "FILE", "Draw the figures under the roofs of memory and arithmetic, or with --rounds each round beside its bandwidth: FILE.png or FILE.svg.");
         var json = TypedOptions.Flag("--json", "Print one JSON object.");
-        foreach (var option in (Option[])[model, shape, training, precision, from, format, prompt, generate, batch, contexts, threads, activations, cacheType, noRepack, save, wholeKvB, dropMtp, advise, plot, json])
+        foreach (var option in (Option[])[model, shape, training, precision, from, format, prompt, generate, rounds, batch, contexts, threads, activations, cacheType, noRepack, save, wholeKvB, dropMtp, advise, plot, json])
             command.Add(option);
         var drafts = new DraftOptions(command);
         command.ExactlyOneOf(model, shape, training, from);
@@ -58,7 +60,7 @@ internal static class BenchCommand
             bool Given(Option option) => result.GetResult(option) is { Implicit: false };
             if (!Given(shape) && Given(save))
                 result.AddError("--save goes with --shape only");
-            if (result.GetValue(plot) is { } file && !RooflinePlot.CanWrite(file))
+            if (result.GetValue(plot) is { } file && !BenchPlot.CanWrite(file))
                 result.AddError($"--plot: expected a file that ends with .png or .svg, found '{file}'");
         });
         command.SetAction((result, cancellation) =>
@@ -75,8 +77,8 @@ internal static class BenchCommand
                 using var pool = new KernelThreads(result.GetValue(threads));
                 var plan = new BenchmarkPlan
                 {
-                    PromptTokens = result.GetValue(prompt) ?? 512, GenerateTokens = result.GetValue(generate) ?? 64, Batch = result.GetValue(batch) ?? 1,
-                    Contexts = result.GetValue(contexts) ?? [], FirstToken = fromFile,
+                    PromptTokens = result.GetValue(prompt) ?? 512, GenerateTokens = result.GetValue(generate) ?? 64, Rounds = result.GetValue(rounds) ?? 1,
+                    Batch = result.GetValue(batch) ?? 1, Contexts = result.GetValue(contexts) ?? [], FirstToken = fromFile,
                 };
 
                 // Random weights are in memory already: a copy of them comes on top.
@@ -132,8 +134,8 @@ internal static class BenchCommand
                 BenchReport.Show(terminal, figures);
             if (result.GetValue(plot) is { } picture)
             {
-                RooflinePlot.Write(picture, figures);
-                terminal.Notice($"{picture}: the figures under their roofs");
+                BenchPlot.Write(picture, figures);
+                terminal.Notice($"{picture}: {(figures.Rounds.Count > 0 ? "the rounds beside their bandwidth" : "the figures under their roofs")}");
             }
 
             return Task.FromResult(ExitCode.Success);

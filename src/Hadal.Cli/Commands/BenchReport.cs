@@ -36,6 +36,14 @@ internal static class BenchReport
         Line("weights read", $"{r.WeightBytesPerStep / 1e9:0.000} GB a step, {r.WeightBytesPerToken / 1e9:0.000} GB a token");
         Line("read bandwidth", $"{r.ReadBandwidthGbS:0.0} GB/s ({r.ReadBandwidthBeforeGbS:0.0} before, {r.ReadBandwidthAfterGbS:0.0} after): at most {r.WallTokensPerSecond:0.0} tokens/s");
         Line("roofline", $"{r.RooflineFraction:0.00} of what that bandwidth allows");
+        if (r.Rounds.Count > 0)
+        {
+            var fractions = r.Rounds.Select(static round => round.RooflineFraction).Order().ToList();
+            Line("rounds", $"{fractions[0]:0.00} to {fractions[^1]:0.00} of their own bandwidth, median {fractions[fractions.Count / 2]:0.00}");
+            foreach (var round in r.Rounds)
+                Line(string.Empty, $"{round.ReadBandwidthBeforeGbS:0.0} and {round.ReadBandwidthAfterGbS:0.0} GB/s: {round.DecodeTokensPerSecond:0.00} tokens/s, {round.RooflineFraction:0.00}");
+        }
+
         Line("garbage", $"{r.GcBytesPerToken:0} managed bytes a step");
         Line("memory", $"{Display.Bytes(r.PeakRssBytes)} at most; weights and cache {Display.Bytes(r.WeightsBytes + r.CacheBytes)}");
         if (r.FirstTokenSeconds is { } first)

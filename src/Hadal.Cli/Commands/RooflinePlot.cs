@@ -10,18 +10,11 @@ namespace Hadal.Cli.Commands;
 /// </summary>
 internal static class RooflinePlot
 {
-    private const int Width = 1000, Height = 640;
-
-    /// <summary>Whether a file of that name can be written.</summary>
-    public static bool CanWrite(string file) =>
-        file.EndsWith(".png", StringComparison.OrdinalIgnoreCase) || file.EndsWith(".svg", StringComparison.OrdinalIgnoreCase);
-
     /// <summary>Draws.</summary>
-    /// <param name="file">A .png or .svg file; an older one is replaced when the new one is whole.</param>
+    /// <param name="plot">Where to.</param>
     /// <param name="figures">The measurement.</param>
-    public static void Write(string file, BenchmarkResult figures)
+    public static void Draw(Plot plot, BenchmarkResult figures)
     {
-        using var plot = new Plot();
         var points = Points(figures).ToList();
         var (left, right) = (points.Min(p => p.Intensity) / 4, points.Max(p => p.Intensity) * 4);
         var peak = Math.Max(figures.PeakGflops, points.Max(p => p.Gflops));
@@ -34,26 +27,12 @@ internal static class RooflinePlot
             marker.LegendText = string.Create(CultureInfo.InvariantCulture, $"{name}: {gflops:0.#} GFLOP/s");
         }
 
-        plot.Title(Path.GetFileName(Path.TrimEndingDirectorySeparator(figures.Model)));
         plot.XLabel("floating-point operations for each byte read");
         plot.YLabel("GFLOP/s");
         Logarithmic(plot.Axes.Bottom);
         Logarithmic(plot.Axes.Left);
         plot.Axes.SetLimits(Math.Log10(left), Math.Log10(Math.Max(right, ridge * 2)), Math.Log10(points.Min(p => p.Gflops)) - 0.7, Math.Log10(peak) + 0.4);
         plot.ShowLegend(Alignment.LowerRight);
-        var beside = file + ".partial";
-        try
-        {
-            if (file.EndsWith(".svg", StringComparison.OrdinalIgnoreCase))
-                File.WriteAllText(beside, plot.GetSvgXml(Width, Height));
-            else
-                File.WriteAllBytes(beside, plot.GetImage(Width, Height).GetImageBytes(ImageFormat.Png));
-            File.Move(beside, file, overwrite: true);
-        }
-        finally
-        {
-            File.Delete(beside);
-        }
     }
 
     // Two operations for each parameter that a token passes; a prompt reads every weight once for each chunk of 512.

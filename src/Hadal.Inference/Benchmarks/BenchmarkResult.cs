@@ -9,6 +9,9 @@ public sealed record BenchmarkPlan
     /// <summary>Decoding steps, at least 2.</summary>
     public int GenerateTokens { get; init; } = 64;
 
+    /// <summary>Times that those steps are decoded, always behind the prompt, with the bandwidth measured between: where it changes, single rounds say more than their mean.</summary>
+    public int Rounds { get; init; } = 1;
+
     /// <summary>Sequences decoded together, each with a prompt of its own.</summary>
     public int Batch { get; init; } = 1;
 
@@ -24,6 +27,7 @@ public sealed record BenchmarkPlan
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(PromptTokens);
         ArgumentOutOfRangeException.ThrowIfLessThan(GenerateTokens, 2);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(Rounds);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(Batch);
         foreach (var context in Contexts)
             ArgumentOutOfRangeException.ThrowIfNegativeOrZero(context, nameof(Contexts));
@@ -51,7 +55,7 @@ public sealed record BenchmarkResult
     /// <summary>Tokens of each prompt.</summary>
     public required int PromptTokens { get; init; }
 
-    /// <summary>Decoding steps.</summary>
+    /// <summary>Decoding steps of a round.</summary>
     public required int GenerateTokens { get; init; }
 
     /// <summary>Sequences decoded together.</summary>
@@ -69,7 +73,7 @@ public sealed record BenchmarkResult
     /// <summary>The same, divided by the tokens that a step decodes.</summary>
     public required double WeightBytesPerToken { get; init; }
 
-    /// <summary>Read bandwidth of all workers together, the mean of before and after, in 10^9 bytes per second.</summary>
+    /// <summary>Read bandwidth of all workers together, the mean of before and after, and of all rounds, in 10^9 bytes per second.</summary>
     public required double ReadBandwidthGbS { get; init; }
 
     /// <summary>Read bandwidth before, in 10^9 bytes per second.</summary>
@@ -111,11 +115,30 @@ public sealed record BenchmarkResult
     /// <summary>Seconds from the start of the process to the first token of a prompt of 32 tokens, where it was asked for.</summary>
     public double? FirstTokenSeconds { get; init; }
 
+    /// <summary>The rounds, where there were several.</summary>
+    public IReadOnlyList<RoundResult> Rounds { get; init; } = [];
+
     /// <summary>Attention at the contexts that were asked for.</summary>
     public IReadOnlyList<ContextResult> Contexts { get; init; } = [];
 
     /// <summary>Speculative decoding, where it was asked for.</summary>
     public SpeculationResult? Speculation { get; init; }
+}
+
+/// <summary>One round of decoding.</summary>
+public sealed record RoundResult
+{
+    /// <summary>Read bandwidth before, in 10^9 bytes per second.</summary>
+    public required double ReadBandwidthBeforeGbS { get; init; }
+
+    /// <summary>Read bandwidth after, in 10^9 bytes per second.</summary>
+    public required double ReadBandwidthAfterGbS { get; init; }
+
+    /// <summary>Generated tokens of all sequences per second.</summary>
+    public required double DecodeTokensPerSecond { get; init; }
+
+    /// <summary>Decoding's part of what the mean of the two allows.</summary>
+    public required double RooflineFraction { get; init; }
 }
 
 /// <summary>Attention behind a number of cached tokens: all layers together, without the projections around it.</summary>

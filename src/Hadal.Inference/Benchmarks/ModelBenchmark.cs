@@ -84,13 +84,23 @@ public sealed class ModelBenchmark
             }
 
             var prefillSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-            var decoded = Decode(caches, random, plan.GenerateTokens, traffic, context, cancellation);
-            memory = Math.Max(memory, Memory(peak: false) - bandwidths.ByteLength);
-            var after = bandwidths.Measure() / 1e9;
-            var bandwidth = (before + after) / 2;
+            var rounds = new Round[plan.Rounds];
+            for (var i = 0; i < rounds.Length; i++)
+            {
+                foreach (var cache in caches)
+                    cache.Truncate(plan.PromptTokens);
+                rounds[i] = Decode(caches, random, plan.GenerateTokens, traffic, context, cancellation) with { Before = i == 0 ? before : rounds[i - 1].After };
+                memory = Math.Max(memory, Memory(peak: false) - bandwidths.ByteLength);
+                rounds[i] = rounds[i] with { After = bandwidths.Measure() / 1e9 };
+            }
+
+            var bandwidth = rounds.Average(static r => r.Bandwidth);
+            var weightBytes = rounds.Average(static r => r.WeightBytes);
+            var seconds = rounds.Sum(static r => r.Seconds);
+            var steps = plan.Rounds * plan.GenerateTokens;
             var peak = ArithmeticPeak.Measure(threads);
-            var rate = (double)plan.GenerateTokens * plan.Batch / decoded.Seconds;
-            var wall = bandwidth * 1e9 / decoded.WeightBytes * plan.Batch;
+            var rate = (double)steps * plan.Batch / seconds;
+            var wall = bandwidth * 1e9 / weightBytes * plan.Batch;
             return new BenchmarkResult
             {
                 Model = checkpoint.Path,
@@ -103,16 +113,17 @@ public sealed class ModelBenchmark
                 Batch = plan.Batch,
                 PrefillTokensPerSecond = (double)plan.PromptTokens * plan.Batch / prefillSeconds,
                 DecodeTokensPerSecond = rate,
-                WeightBytesPerStep = decoded.WeightBytes,
-                WeightBytesPerToken = decoded.WeightBytes / plan.Batch,
+                WeightBytesPerStep = weightBytes,
+                WeightBytesPerToken = weightBytes / plan.Batch,
                 ReadBandwidthGbS = bandwidth,
                 ReadBandwidthBeforeGbS = before,
-                ReadBandwidthAfterGbS = after,
+                ReadBandwidthAfterGbS = rounds[^1].After,
                 WallTokensPerSecond = wall,
                 RooflineFraction = rate / wall,
-                GcBytesPerToken = (double)decoded.Allocated / plan.GenerateTokens,
-                MedianStepSeconds = decoded.MedianStep,
-                AttentionFraction = decoded.Attention / decoded.Seconds,
+                GcBytesPerToken = (double)rounds.Sum(static r => r.Allocated) / steps,
+                MedianStepSeconds = rounds.SelectMany(static r => r.Steps).Order().ElementAt(steps / 2),
+                AttentionFraction = rounds.Sum(static r => r.Attention) / seconds,
+                Rounds = plan.Rounds == 1 ? [] : [.. rounds.Select(r => r.Result(plan.GenerateTokens * plan.Batch))],
                 PeakGflops = peak / 1e9,
                 ActivatedParameters = ParameterCount.Of(checkpoint).Activated,
                 WeightsBytes = checkpoint.Tensors.Sum(t => t.ByteLength),
@@ -179,7 +190,7 @@ public sealed class ModelBenchmark
         model.Forward(batch, context);
     }
 
-    private (double Seconds, double MedianStep, long Allocated, double WeightBytes, double Attention) Decode(
+    private Round Decode(
         SequenceCache[] caches, Random random, int count, WeightTraffic traffic, ForwardContext context, CancellationToken cancellation)
     {
         var tokens = RandomTokens(random, caches.Length * count);
@@ -200,7 +211,24 @@ public sealed class ModelBenchmark
 
         var seconds = Stopwatch.GetElapsedTime(begin).TotalSeconds;
         allocated = GC.GetTotalAllocatedBytes() - allocated;
-        Array.Sort(times);
-        return (seconds, times[count / 2], allocated, traffic.BytesPerStep(count), (double)(context.AttentionTicks - attention) / Stopwatch.Frequency);
+        return new Round(seconds, times, allocated, traffic.BytesPerStep(count), (double)(context.AttentionTicks - attention) / Stopwatch.Frequency);
+    }
+
+    // Some steps, of which attention is the seconds that it took, and the bandwidth before and after them.
+    private readonly record struct Round(double Seconds, double[] Steps, long Allocated, double WeightBytes, double Attention)
+    {
+        public double Before { get; init; }
+
+        public double After { get; init; }
+
+        public double Bandwidth => (Before + After) / 2;
+
+        public RoundResult Result(int tokens) => new()
+        {
+            ReadBandwidthBeforeGbS = Before,
+            ReadBandwidthAfterGbS = After,
+            DecodeTokensPerSecond = tokens / Seconds,
+            RooflineFraction = WeightBytes * Steps.Length / Seconds / 1e9 / Bandwidth,
+        };
     }
 }

@@ -44,6 +44,29 @@ public sealed class BenchTests
     }
 
     [Fact]
+    public async Task RoundsAreListedAndDrawn()
+    {
+        var folder = Directory.CreateTempSubdirectory("hadal-bench-").FullName;
+        try
+        {
+            var run = (await CommandLineRun.Hadal([.. Small, "--rounds", "3", "--json"])).AssertSucceeded();
+            var rounds = JsonNode.Parse(run.Out)!["rounds"]!.AsArray();
+            Assert.Equal(3, rounds.Count);
+            Assert.All(rounds, round => Assert.True((double)round!["decode_tokens_per_second"]! > 0 && (double)round["read_bandwidth_before_gb_s"]! > 0 && (double)round["roofline_fraction"]! > 0));
+
+            var (saved, picture) = (Path.Combine(folder, "figures.json"), Path.Combine(folder, "rounds.svg"));
+            await File.WriteAllTextAsync(saved, run.Out, TestContext.Current.CancellationToken);
+            var again = (await CommandLineRun.Hadal("bench", "--from", saved, "--plot", picture)).AssertSucceeded();
+            Assert.Contains("of their own bandwidth, median", again.Out);
+            Assert.Contains("rounds of 2 tokens", await File.ReadAllTextAsync(picture, TestContext.Current.CancellationToken));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [Fact]
     public async Task ASavedModelIsMeasuredLikeAnyOther()
     {
         var path = Path.Combine(Path.GetTempPath(), $"hadal-bench-{Guid.NewGuid():N}.gguf");

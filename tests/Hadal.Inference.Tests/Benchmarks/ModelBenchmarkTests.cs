@@ -43,8 +43,28 @@ public sealed class ModelBenchmarkTests
             Assert.Equal(c.CacheBytesRead / c.DecodeAttentionSeconds / 1e9, c.CacheReadGbS, c.CacheReadGbS * 1e-9);
         }
 
+        Assert.Empty(r.Rounds);
         Assert.Throws<ArgumentOutOfRangeException>(() => (plan with { GenerateTokens = 1 }).Validate());
+        Assert.Throws<ArgumentOutOfRangeException>(() => (plan with { Rounds = 0 }).Validate());
         Assert.Throws<ArgumentOutOfRangeException>(() => (plan with { Contexts = [0] }).Validate());
+    }
+
+    // More steps in all than the cache has room for behind the prompt: each round begins there again.
+    [Fact]
+    public void RoundsBeginBehindThePromptAndAddUpToTheWhole()
+    {
+        using var checkpoint = new SyntheticCheckpoint(Small, FormatMix.Parse("q8_0"));
+        using var threads = new KernelThreads(1);
+        var plan = new BenchmarkPlan { PromptTokens = 60, GenerateTokens = 40, Rounds = 4 };
+        var r = new ModelBenchmark(checkpoint, new DeepSeek(checkpoint), threads, new ForwardOptions()).Run(plan, TestContext.Current.CancellationToken);
+        Assert.InRange(ModelBenchmark.CacheTokens(plan), 100, 219);
+        Assert.Equal(4, r.Rounds.Count);
+        Assert.Equal((r.ReadBandwidthBeforeGbS, r.ReadBandwidthAfterGbS), (r.Rounds[0].ReadBandwidthBeforeGbS, r.Rounds[^1].ReadBandwidthAfterGbS));
+        for (var i = 1; i < 4; i++)
+            Assert.Equal(r.Rounds[i - 1].ReadBandwidthAfterGbS, r.Rounds[i].ReadBandwidthBeforeGbS);
+        Assert.Equal(r.Rounds.Average(x => (x.ReadBandwidthBeforeGbS + x.ReadBandwidthAfterGbS) / 2), r.ReadBandwidthGbS, 1e-9);
+        Assert.Equal(4 / r.Rounds.Sum(x => 1 / x.DecodeTokensPerSecond), r.DecodeTokensPerSecond, r.DecodeTokensPerSecond * 1e-9);
+        Assert.All(r.Rounds, x => Assert.True(x.RooflineFraction > 0));
     }
 
     [Theory]

@@ -137,14 +137,36 @@ public readonly unsafe struct WeightMatrix
     /// <summary>Decodes one row to float32, block scales applied.</summary>
     /// <param name="row">Row index.</param>
     /// <param name="values">Exactly <see cref="Cols"/> values.</param>
-    public void DecodeRow(int row, Span<float> values)
+    public void DecodeRow(int row, Span<float> values) => DecodeRows(row, 1, values);
+
+    /// <summary>Decodes some rows to float32, block scales applied.</summary>
+    /// <param name="start">The first.</param>
+    /// <param name="count">How many, at least one.</param>
+    /// <param name="values">[count, <see cref="Cols"/>].</param>
+    /// <exception cref="ArgumentOutOfRangeException">There are no such rows.</exception>
+    public void DecodeRows(int start, int count, Span<float> values)
     {
-        WeightFormats.Decode(Format, Row(row), values);
-        var scales = RowScales(row);
-        for (var b = 0; b < scales.Length; b++)
+        CheckRow(start);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(count);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(count, Rows - start);
+        var rows = new ReadOnlySpan<byte>(Data + (start * RowBytes), checked((int)(count * RowBytes)));
+        if (Scales == null)
         {
-            var block = values.Slice(b * ScaleBlock, Math.Min(ScaleBlock, Cols - b * ScaleBlock));
-            System.Numerics.Tensors.TensorPrimitives.Multiply(block, scales[b], block);
+            WeightFormats.Decode(Format, rows, values);
+            return;
+        }
+
+        if (values.Length != rows.Length)
+            throw new ArgumentException($"{values.Length} values for {count} rows of {Cols}", nameof(values));
+        for (var r = 0; r < count; r++)
+        {
+            var scales = RowScales(start + r);
+            for (var b = 0; b < scales.Length; b++)
+            {
+                var block = (r * Cols) + (b * ScaleBlock);
+                var length = Math.Min(ScaleBlock, Cols - (b * ScaleBlock));
+                F8_E4M3.Decode(rows.Slice(block, length), scales[b], values.Slice(block, length));
+            }
         }
     }
 

@@ -85,26 +85,53 @@ public readonly struct F8_E4M3 : IWeightFormat<F8_E4M3>, IWeightEncoder<F8_E4M3>
     }
 
     /// <inheritdoc/>
-    public static void Decode(ReadOnlySpan<byte> blocks, Span<float> values)
+    public static void Decode(ReadOnlySpan<byte> blocks, Span<float> values) => Decode(blocks, 1, values);
+
+    /// <summary>values[i] = the value of codes[i] times a scale, rounded once.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">There are fewer values than codes.</exception>
+    internal static unsafe void Decode(ReadOnlySpan<byte> codes, float scale, Span<float> values)
     {
+        const int Many = 64;
+        values = values[..codes.Length];
         var i = 0;
-        for (; i <= blocks.Length - Lanes.Count; i += Lanes.Count)
+
+        // The power of two that fields leave out goes with the scale, as far as the two together are a number.
+        var factor = Rebias * scale;
+        fixed (byte* from = codes)
+        fixed (float* to = values)
         {
-            var codes = Vector128.Create(blocks.Slice(i, Lanes.Count)).AsSByte();
-            var to = values.Slice(i, Lanes.Count);
-            if (Vector512.IsHardwareAccelerated)
+            for (; float.IsFinite(factor) && i <= codes.Length - Many; i += Many)
             {
-                ToSingle(Lanes.Widen512(codes)).CopyTo(to);
-            }
-            else
-            {
-                var (lower, upper) = Lanes.Widen256(codes);
-                ToSingle(lower).CopyTo(to);
-                ToSingle(upper).CopyTo(to[Vector256<float>.Count..]);
+                if (Vector512.EqualsAny(Vector512.Load(from + i) & Vector512.Create((byte)NaNCode), Vector512.Create((byte)NaNCode)))
+                {
+                    ScaleReference(codes.Slice(i, Many), scale, values.Slice(i, Many));
+                    continue;
+                }
+
+                for (var k = i; k < i + Many; k += Lanes.Count)
+                {
+                    var sixteen = Vector128.Load(from + k).AsSByte();
+                    if (Vector512.IsHardwareAccelerated)
+                    {
+                        (((Lanes.Widen512(sixteen) << FieldsShift) & Vector512.Create(FieldsMask)).AsSingle() * factor).Store(to + k);
+                    }
+                    else
+                    {
+                        var (lower, upper) = Lanes.Widen256(sixteen);
+                        (((lower << FieldsShift) & Vector256.Create(FieldsMask)).AsSingle() * factor).Store(to + k);
+                        (((upper << FieldsShift) & Vector256.Create(FieldsMask)).AsSingle() * factor).Store(to + k + Vector256<float>.Count);
+                    }
+                }
             }
         }
 
-        DecodeReference(blocks[i..], values[i..]);
+        ScaleReference(codes[i..], scale, values[i..]);
+    }
+
+    private static void ScaleReference(ReadOnlySpan<byte> codes, float scale, Span<float> values)
+    {
+        for (var i = 0; i < codes.Length; i++)
+            values[i] = ToSingle(codes[i]) * scale;
     }
 
     /// <inheritdoc/>

@@ -16,7 +16,7 @@ namespace Hadal.Numerics.Kernels;
 /// A few tokens: each weight row is decoded once into L1 and multiplied with every token. Many: tiles of 2 rows x 3 tokens keep 24 running sums in registers,
 /// and tokens are taken in tiles that stay in the L2 cache.
 /// </remarks>
-public static unsafe class MatMul
+public static unsafe partial class MatMul
 {
     // 2 rows x 3 tokens x 4 vectors of 16 = 24 registers of sums, 5 of operands.
     private const int RowTile = 2;
@@ -75,29 +75,6 @@ public static unsafe class MatMul
     /// <param name="worker">The worker number passed to the job.</param>
     public static void MultiplyOnWorker(WeightMatrix weight, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker) =>
         Rows(weight, 0, weight.Rows, x, xStride, y, yStride, tokens, threads, worker);
-
-    /// <summary>y[t, k] = sum_m x[t, m] W[m, k], summed in rising m by fused multiply-add; on the calling worker alone.</summary>
-    /// <param name="weight">W [M, K].</param>
-    /// <param name="x">[T, M], rows <paramref name="xStride"/> apart.</param>
-    /// <param name="xStride">Values from one token's input to the next.</param>
-    /// <param name="y">[T, K], rows <paramref name="yStride"/> apart, overwritten.</param>
-    /// <param name="yStride">Values from one token's output to the next.</param>
-    /// <param name="tokens">T.</param>
-    /// <param name="threads">The pool whose job is running.</param>
-    /// <param name="worker">The worker number passed to the job.</param>
-    public static void MultiplyTransposedOnWorker(WeightMatrix weight, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker)
-    {
-        var row = (float*)threads.Scratch(worker, (long)weight.Cols * sizeof(float));
-        var rowSpan = new Span<float>(row, weight.Cols);
-        for (var t = 0; t < tokens; t++)
-            new Span<float>(y + ((long)t * yStride), weight.Cols).Clear();
-        for (var m = 0; m < weight.Rows; m++)
-        {
-            weight.DecodeRow(m, rowSpan);
-            for (var t = 0; t < tokens; t++)
-                AddScaled(row, x[((long)t * xStride) + m], y + ((long)t * yStride), weight.Cols);
-        }
-    }
 
     /// <summary>y[k] += factor * x[k] by fused multiply-add.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

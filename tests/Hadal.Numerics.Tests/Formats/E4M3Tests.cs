@@ -55,6 +55,30 @@ public sealed class E4M3Tests
         }
     }
 
+    // Scales whose product with 2^120 is no number any more, those that make subnormal values, and runs with and without NaN.
+    [Theory]
+    [InlineData(1f)]
+    [InlineData(-0.37f)]
+    [InlineData(127.9f)]
+    [InlineData(300f)]
+    [InlineData(float.MaxValue)]
+    [InlineData(1.3e-38f)]
+    [InlineData(float.Epsilon)]
+    [InlineData(0f)]
+    [InlineData(float.PositiveInfinity)]
+    [InlineData(float.NaN)]
+    public void CodesAreScaledWithOneRounding(float scale)
+    {
+        byte[] codes = [.. Enumerable.Range(0, 256).Select(static i => (byte)i), .. Enumerable.Range(0, 100).Select(static i => (byte)i)];
+        foreach (var count in (int[])[codes.Length, 64, 63, 1])
+        {
+            var values = new float[count];
+            F8_E4M3.Decode(codes.AsSpan(0, count), scale, values);
+            for (var i = 0; i < count; i++)
+                Assert.Equal(F8_E4M3.ToSingle(codes[i]) * scale, values[i]);
+        }
+    }
+
     [Fact]
     public void EncodingIsNearestEvenOnEveryTieItsNeighboursAndSpecialValues()
     {

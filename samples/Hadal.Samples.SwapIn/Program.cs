@@ -1,5 +1,5 @@
 // One program, two places for the model: a server somewhere, through OpenAI's library, or this process, through Hadal. Only the line that makes the client differs.
-// Usage: SwapIn MODEL-FOLDER            the model of this folder, in this process
+// Usage: SwapIn [MODEL-FOLDER]          the model of this folder, in this process
 //        SwapIn http://host/v1 NAME     the model NAME of a server with OpenAI's API (hadal serve, or a cloud's); its key is in OPENAI_API_KEY
 using System.ClientModel;
 using Hadal.Inference.Chat;
@@ -11,7 +11,7 @@ var services = new ServiceCollection();
 if (args is [var url, var name])
     services.AddSingleton(_ => new OpenAIClient(Key(), new OpenAIClientOptions { Endpoint = new Uri(url) }).GetChatClient(name).AsIChatClient());
 else
-    services.AddHadal(path: args[0]);
+    services.AddHadal(path: args is [var path] ? path : "models/hadal-tiny");
 await using var provider = services.BuildServiceProvider();
 var client = provider.GetRequiredService<IChatClient>();
 await foreach (var update in client.GetStreamingResponseAsync("How deep is the hadal zone?", new ChatOptions { MaxOutputTokens = 32, Temperature = 0 }))

@@ -28,7 +28,7 @@ internal sealed record Failure(string Line, string? Hint, int ExitCode)
         EndpointException => Failed(exception, "check the address, the model's name and the key; with --output the run goes on where it ended"),
         SandboxUnavailableException => Failed(exception, "code tasks need Linux, python3 and the right to make namespaces; '--tasks all' leaves them out where they cannot run"),
         InvalidDataException => Failed(exception, "the file is damaged, incomplete or not what its name says; 'hadal inspect' shows what can be read of a model"),
-        FileNotFoundException or DirectoryNotFoundException => Failed(exception, "check the path; MODEL is a folder with config.json or a .gguf file"),
+        FileNotFoundException or DirectoryNotFoundException => Failed(exception, "check the path; where MODEL is asked for, it is a folder with config.json or a .gguf file"),
         UnauthorizedAccessException => Failed(exception, "check the permissions of the file and its folder"),
         JsonException => Failed(exception, "the JSON input is malformed"),
         IOException => Failed(exception, "check the disk and the path"),

@@ -15,6 +15,9 @@ public static unsafe class IntegerActivations
     /// <summary>The largest code; -128 is not used, so that sums of products fit 16 bits.</summary>
     public const int MaxCode = 127;
 
+    // Values at once with AVX-512.
+    private const int Many = 64;
+
     /// <summary>Bytes of a row of <paramref name="cols"/> values in blocks of <paramref name="block"/>, a multiple of 64.</summary>
     public static int RowBytes(int cols, int block) => (cols + (cols / 16 * 2) + (cols / 32 * 2) + (cols / block * 4) + 63) & ~63;
 
@@ -48,8 +51,9 @@ public static unsafe class IntegerActivations
         fixed (byte* p = row)
         {
             var view = new IntegerRow(p, x.Length);
-            var (piece, at) = (Math.Max(block, 64), 0);
-            for (; Avx512BW.IsSupported && Vector512.IsHardwareAccelerated && at <= x.Length - piece; at += piece)
+            var (piece, at) = (Math.Max(block, Many), 0);
+            var many = Avx512BW.IsSupported && Vector512.IsHardwareAccelerated && piece % Many == 0;
+            for (; many && at <= x.Length - piece; at += piece)
                 QuantizePiece(px + at, piece, block, view, at);
             for (; at < x.Length; at += block)
                 QuantizeBlock(px + at, block, view, at / block);
@@ -66,7 +70,7 @@ public static unsafe class IntegerActivations
         }
     }
 
-    // A block of 64 values or more, or two of 32.
+    // A block of a multiple of 64 values, or two of 32.
     private static void QuantizePiece(float* x, int length, int block, IntegerRow row, int at)
     {
         var first = Scale(x, block, row, at / block);
@@ -79,7 +83,7 @@ public static unsafe class IntegerActivations
         }
 
         var (left, right) = (Vector512.Create(first), Vector512.Create(second));
-        for (var i = 0; i < length; i += 64)
+        for (var i = 0; i < length; i += Many)
             Quantize64(x + i, left, right, row, at + i);
     }
 

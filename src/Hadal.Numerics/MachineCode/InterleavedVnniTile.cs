@@ -40,6 +40,9 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
     /// <summary>What is asked for into the first cache is asked for into the second one before; docs/LOG.md.</summary>
     protected override (int Bytes, int Piece) FarAhead => AsksAhead ? (12288, 64) : base.FarAhead;
 
+    /// <inheritdoc/>
+    protected override int PageAhead => 32768;
+
     private int ZeroPoint => Panel.IsSigned ? SignedZero : Panel.ZeroPoint;
 
     /// <inheritdoc/>

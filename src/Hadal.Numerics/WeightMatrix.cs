@@ -144,6 +144,7 @@ public readonly unsafe struct WeightMatrix
     /// <param name="count">How many, at least one.</param>
     /// <param name="values">[count, <see cref="Cols"/>].</param>
     /// <exception cref="ArgumentOutOfRangeException">There are no such rows.</exception>
+    /// <exception cref="ArgumentException">The values are too few or too many.</exception>
     public void DecodeRows(int start, int count, Span<float> values)
     {
         CheckRow(start);

@@ -37,7 +37,7 @@ internal static class BenchCommand
         var format = TypedOptions.Text("--format", "FORMAT", $"Format of the random weights: {string.Join(", ", FormatMix.Names)}. [default: {DefaultFormat}]");
         var prompt = TypedOptions.Integer("--prompt", "Prompt tokens. [default: 512]", 1);
         var generate = TypedOptions.Integer("--generate", "Tokens to generate. [default: 64]", 2);
-        var rounds = TypedOptions.Integer("--rounds", "Decode so often, with the bandwidth measured between: on a machine where it changes, single rounds say more. [default: 1]", 1, 10000);
+        var rounds = TypedOptions.Integer("--rounds", "Decode them so often, with the bandwidth measured between: on a machine where it changes, single rounds say more. [default: 1]", 1, 10000);
         var batch = TypedOptions.Integer("--batch", "Sequences at once, each with its own prompt. [default: 1]", 1, 1024);
         var contexts = TypedOptions.Integers("--context", "Measure attention behind so many cached tokens, too: 8192,32768.", 1);
         var threads = TypedOptions.Integer("--threads", "Threads to compute with. [default: all processors]", 1, 1024);
@@ -88,7 +88,8 @@ internal static class BenchCommand
                 var speculation = drafts.Read(result);
                 using var repacked = repack ? new RepackedWeights(checkpoint, pool) : null;
                 var deepSeek = new DeepSeek(checkpoint, dropMtp: speculation is null, repacked: repacked);
-                var measured = new ModelBenchmark(checkpoint, deepSeek, pool, options).Run(plan, cancellation);
+                using var progress = new ProgressLine(terminal, "decoding rounds");
+                var measured = new ModelBenchmark(checkpoint, deepSeek, pool, options).Run(plan, plan.Rounds > 1 ? progress : null, cancellation);
                 return speculation is null
                     ? measured
                     : measured with { Speculation = new SpeculationBenchmark(deepSeek, pool, options).Run(speculation, plan.PromptTokens, plan.GenerateTokens, cancellation) };

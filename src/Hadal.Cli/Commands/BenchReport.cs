@@ -12,13 +12,18 @@ namespace Hadal.Cli.Commands;
 /// <summary>The figures of <c>hadal bench</c> as a person reads them, and read back from JSON.</summary>
 internal static class BenchReport
 {
+    private static readonly JsonSerializerOptions Strict = new(JsonOutput.Snake) { RespectNullableAnnotations = true };
+
     /// <summary>Reads what <c>hadal bench --json</c> printed.</summary>
     /// <exception cref="InvalidDataException">It is something else.</exception>
     public static BenchmarkResult Read(string file)
     {
         try
         {
-            return JsonSerializer.Deserialize<BenchmarkResult>(File.ReadAllText(file), JsonOutput.Snake) ?? throw new JsonException("nothing in it");
+            var result = JsonSerializer.Deserialize<BenchmarkResult>(File.ReadAllText(file), Strict) ?? throw new JsonException("nothing in it");
+            return result.Rounds.All(static round => round is not null) && result.Contexts.All(static context => context is not null)
+                ? result
+                : throw new JsonException("a list with null in it");
         }
         catch (JsonException e)
         {

@@ -47,8 +47,9 @@ public sealed class ModelBenchmark
 
     /// <summary>Runs the measurement.</summary>
     /// <param name="plan">What to measure.</param>
+    /// <param name="progress">Told which part of the rounds is done, between two of them.</param>
     /// <param name="cancellation">Ends it between two steps.</param>
-    public BenchmarkResult Run(BenchmarkPlan plan, CancellationToken cancellation = default)
+    public BenchmarkResult Run(BenchmarkPlan plan, IProgress<double>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(plan);
         plan.Validate();
@@ -92,14 +93,15 @@ public sealed class ModelBenchmark
                 rounds[i] = Decode(caches, random, plan.GenerateTokens, traffic, context, cancellation) with { Before = i == 0 ? before : rounds[i - 1].After };
                 memory = Math.Max(memory, Memory(peak: false) - bandwidths.ByteLength);
                 rounds[i] = rounds[i] with { After = bandwidths.Measure() / 1e9 };
+                progress?.Report((i + 1.0) / rounds.Length);
             }
 
             var bandwidth = rounds.Average(static r => r.Bandwidth);
             var weightBytes = rounds.Average(static r => r.WeightBytes);
             var seconds = rounds.Sum(static r => r.Seconds);
-            var steps = plan.Rounds * plan.GenerateTokens;
+            double[] steps = [.. rounds.SelectMany(static r => r.Steps).Order()];
             var peak = ArithmeticPeak.Measure(threads);
-            var rate = (double)steps * plan.Batch / seconds;
+            var rate = (double)steps.Length * plan.Batch / seconds;
             var wall = bandwidth * 1e9 / weightBytes * plan.Batch;
             return new BenchmarkResult
             {
@@ -120,8 +122,8 @@ public sealed class ModelBenchmark
                 ReadBandwidthAfterGbS = rounds[^1].After,
                 WallTokensPerSecond = wall,
                 RooflineFraction = rate / wall,
-                GcBytesPerToken = (double)rounds.Sum(static r => r.Allocated) / steps,
-                MedianStepSeconds = rounds.SelectMany(static r => r.Steps).Order().ElementAt(steps / 2),
+                GcBytesPerToken = (double)rounds.Sum(static r => r.Allocated) / steps.Length,
+                MedianStepSeconds = steps[steps.Length / 2],
                 AttentionFraction = rounds.Sum(static r => r.Attention) / seconds,
                 Rounds = plan.Rounds == 1 ? [] : [.. rounds.Select(r => r.Result(plan.GenerateTokens * plan.Batch))],
                 PeakGflops = peak / 1e9,
@@ -190,8 +192,7 @@ public sealed class ModelBenchmark
         model.Forward(batch, context);
     }
 
-    private Round Decode(
-        SequenceCache[] caches, Random random, int count, WeightTraffic traffic, ForwardContext context, CancellationToken cancellation)
+    private Round Decode(SequenceCache[] caches, Random random, int count, WeightTraffic traffic, ForwardContext context, CancellationToken cancellation)
     {
         var tokens = RandomTokens(random, caches.Length * count);
         var step = new int[caches.Length];

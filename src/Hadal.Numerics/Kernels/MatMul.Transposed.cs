@@ -6,6 +6,7 @@ namespace Hadal.Numerics.Kernels;
 /// <content>Products with the transposed matrix: a few rows at a time are decoded into the first-level cache, and results stay in registers while they pass.</content>
 public static unsafe partial class MatMul
 {
+    // Rows decoded at once; fewer where they are so wide that they would be more than so many values.
     private const int TransposedRows = 8;
     private const int PanelValues = 1 << 20;
 

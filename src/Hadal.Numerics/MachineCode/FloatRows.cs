@@ -37,9 +37,6 @@ internal sealed class FloatRows(WeightFormat format)
     private const int CodesAhead = 12288;
     private const int CodesNear = 2048;
 
-    // From each row on, so that the page there is looked up in time; docs/LOG.md.
-    private const int PageAhead = 32768;
-
     private readonly Assembler c = new(64);
 
     private bool IsByte => format == WeightFormat.F8_E4M3;

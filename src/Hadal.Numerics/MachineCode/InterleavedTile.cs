@@ -111,11 +111,8 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
     /// </summary>
     protected virtual (int Bytes, int Piece) FarAhead => (6144, 512);
 
-    /// <summary>
-    /// How far ahead a line is asked for in each round so that the page it lies in is found in time: beyond a page that is not in the processor's own table, neither asking
-    /// a little ahead nor what it reads ahead by itself gets anywhere. 0 for nowhere.
-    /// </summary>
-    protected virtual int PageAhead => 0;
+    /// <summary>Whether each round asks for a line <see cref="PageAhead"/> bytes ahead.</summary>
+    protected virtual bool AsksForPages => false;
 
     /// <summary>Whether all bytes ahead are asked for, rather than left to what the processor sees coming by itself.</summary>
     protected virtual bool AsksAhead => source is PanelSource.Rows or PanelSource.Copy;
@@ -220,7 +217,7 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
     protected void PrefetchVectors(int step)
     {
         var steps = panel.Layout.RoundCodes / 4;
-        if (PageAhead > 0 && step == 0 && source == PanelSource.Copy)
+        if (AsksForPages && step == 0 && source == PanelSource.Copy)
             c.prefetcht1(__byte_ptr[rdi + PageAhead]);
         for (var i = step * panel.RoundVectors / steps; i < (step + 1) * panel.RoundVectors / steps; i++)
         {

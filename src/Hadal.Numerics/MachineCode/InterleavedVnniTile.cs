@@ -41,7 +41,7 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
     protected override (int Bytes, int Piece) FarAhead => AsksAhead ? (12288, 64) : base.FarAhead;
 
     /// <inheritdoc/>
-    protected override int PageAhead => 32768;
+    protected override bool AsksForPages => true;
 
     private int ZeroPoint => Panel.IsSigned ? SignedZero : Panel.ZeroPoint;
 

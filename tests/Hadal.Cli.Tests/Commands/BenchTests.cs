@@ -59,6 +59,16 @@ public sealed class BenchTests
             var again = (await CommandLineRun.Hadal("bench", "--from", saved, "--plot", picture)).AssertSucceeded();
             Assert.Contains("of their own bandwidth, median", again.Out);
             Assert.Contains("rounds of 2 tokens", await File.ReadAllTextAsync(picture, TestContext.Current.CancellationToken));
+            foreach (var list in (string[])["rounds", "contexts"])
+            {
+                foreach (var wrong in (string[])["null", "[null]"])
+                {
+                    var figures = JsonNode.Parse(run.Out)!;
+                    figures[list] = JsonNode.Parse(wrong);
+                    await File.WriteAllTextAsync(saved, figures.ToJsonString(), TestContext.Current.CancellationToken);
+                    Assert.Contains("expected what 'hadal bench --json' prints", (await CommandLineRun.Hadal("bench", "--from", saved)).AssertFailed(ExitCode.Failed));
+                }
+            }
         }
         finally
         {

@@ -26,7 +26,7 @@ public sealed class ModelBenchmarkTests
         using var threads = new KernelThreads(2);
         var options = new ForwardOptions { Activations = ActivationPrecision.Int8, Cache = CacheFormat.BF16 };
         var plan = new BenchmarkPlan { PromptTokens = 9, GenerateTokens = 4, Batch = 3, Contexts = [40, 200], FirstToken = true };
-        var r = new ModelBenchmark(checkpoint, new DeepSeek(checkpoint), threads, options).Run(plan, TestContext.Current.CancellationToken);
+        var r = new ModelBenchmark(checkpoint, new DeepSeek(checkpoint), threads, options).Run(plan, cancellation: TestContext.Current.CancellationToken);
         Assert.Equal(("bf16", "int8", 2, 3, 9, 4), (r.CacheType, r.Activations, r.Threads, r.Batch, r.PromptTokens, r.GenerateTokens));
         Assert.Equal(r.WeightBytesPerStep / 3, r.WeightBytesPerToken, 1e-6);
         Assert.Equal(r.DecodeTokensPerSecond / r.WallTokensPerSecond, r.RooflineFraction, 1e-9);
@@ -56,7 +56,7 @@ public sealed class ModelBenchmarkTests
         using var checkpoint = new SyntheticCheckpoint(Small, FormatMix.Parse("q8_0"));
         using var threads = new KernelThreads(1);
         var plan = new BenchmarkPlan { PromptTokens = 60, GenerateTokens = 40, Rounds = 4 };
-        var r = new ModelBenchmark(checkpoint, new DeepSeek(checkpoint), threads, new ForwardOptions()).Run(plan, TestContext.Current.CancellationToken);
+        var r = new ModelBenchmark(checkpoint, new DeepSeek(checkpoint), threads, new ForwardOptions()).Run(plan, cancellation: TestContext.Current.CancellationToken);
         Assert.InRange(ModelBenchmark.CacheTokens(plan), 100, 219);
         Assert.Equal(4, r.Rounds.Count);
         Assert.Equal((r.ReadBandwidthBeforeGbS, r.ReadBandwidthAfterGbS), (r.Rounds[0].ReadBandwidthBeforeGbS, r.Rounds[^1].ReadBandwidthAfterGbS));

@@ -248,28 +248,28 @@ internal sealed class InterleavedAvx2Tile(InterleavedPanel panel, int tokens, Pa
     }
 
     /// <inheritdoc/>
-    protected override void LoadBits(AssemblerMemoryOperand vector, int shift, int? mask, bool isFirst)
+    protected override void LoadBits(AssemblerMemoryOperand vector, CodeBits bits)
     {
-        var target = Ymm(isFirst ? Codes : Broadcast);
+        var target = Ymm(bits.IsFirst ? Codes : Broadcast);
         var bytes = __ymmword_ptr[vector];
-        if (shift == 0 && mask == LowerMask)
+        if (bits.Shift == 0 && bits.Mask == LowerMask)
         {
             C.vpand(target, Ymm(Mask), bytes);
         }
         else
         {
             C.vmovdqu(target, bytes);
-            if (shift > 0)
-                C.vpsllw(target, target, (byte)shift);
-            else if (shift < 0)
-                C.vpsrlw(target, target, (byte)-shift);
-            if (mask == LowerMask)
+            if (bits.Shift > 0)
+                C.vpsllw(target, target, (byte)bits.Shift);
+            else if (bits.Shift < 0)
+                C.vpsrlw(target, target, (byte)-bits.Shift);
+            if (bits.Mask == LowerMask)
                 C.vpand(target, target, Ymm(Mask));
-            else if (mask is { } bits)
-                C.vpand(target, target, Constants.Vector(_ => bits));
+            else if (bits.Mask is { } mask)
+                C.vpand(target, target, Constants.Vector(_ => mask));
         }
 
-        if (!isFirst)
+        if (!bits.IsFirst)
             C.vpor(Ymm(Codes), Ymm(Codes), target);
     }
 

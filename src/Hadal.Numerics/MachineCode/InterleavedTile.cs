@@ -233,12 +233,18 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
     /// <param name="fields">Where the bits of the numbers are.</param>
     protected void Unpack(AssemblerMemoryOperand vectors, BitField[] fields)
     {
+        foreach (var bits in Bits(fields))
+            LoadBits(vectors + (bits.Vector * vector), bits);
+    }
+
+    /// <summary>How fields come together to numbers.</summary>
+    protected static IEnumerable<CodeBits> Bits(BitField[] fields)
+    {
         var to = 0;
         foreach (var field in fields)
         {
             // Shifts are of 16-bit lanes: what comes in from the neighbour is masked.
-            var mask = field.Bits == 8 ? (int?)null : ((1 << field.Bits) - 1) << to;
-            LoadBits(vectors + (field.Vector * vector), to - field.Shift, mask, isFirst: to == 0);
+            yield return new(field.Vector, to - field.Shift, field.Bits == 8 ? null : ((1 << field.Bits) - 1) << to, to == 0);
             to += field.Bits;
         }
     }
@@ -264,8 +270,8 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
     /// <summary>Four codes of each row go to rsi.</summary>
     protected abstract void StoreCodes(int step);
 
-    /// <summary>The register of codes = the bytes of a vector, shifted to the left and masked; or what is not the first is added to it.</summary>
-    protected abstract void LoadBits(AssemblerMemoryOperand vector, int shift, int? mask, bool isFirst);
+    /// <summary>The register of codes = the bytes of a vector, shifted and masked; or what is not the first is added to it.</summary>
+    protected abstract void LoadBits(AssemblerMemoryOperand vector, CodeBits bits);
 
     private void AllBlocks()
     {
@@ -290,4 +296,11 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
         c.dec(BlocksLeft);
         c.jnz(block);
     }
+
+    /// <summary>Some bits of four numbers of each row, on the way to their places.</summary>
+    /// <param name="Vector">The vector that they are in.</param>
+    /// <param name="Shift">By how much they move to the left.</param>
+    /// <param name="Mask">Where they come to in each byte; null for all of it.</param>
+    /// <param name="IsFirst">Whether they are the lowest.</param>
+    protected readonly record struct CodeBits(int Vector, int Shift, int? Mask, bool IsFirst);
 }

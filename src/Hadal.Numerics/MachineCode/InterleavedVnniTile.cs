@@ -12,8 +12,9 @@ namespace Hadal.Numerics.MachineCode;
 /// <remarks>
 /// Registers beside the common ones: r8, r9, r10 codes of tokens 0, 5 and 10, rbx and rbp being those of token 0; r11, r12, r15 the stride from one token to the next,
 /// three and five times that; rax, r13 work.
-/// zmm0-11 sums over the block, then chains; zmm12-23 sums over one integer scale, or of minima; zmm24 codes; zmm25 work; zmm26 integer scales; zmm27 the mask of
-/// lower bits; zmm28 values of codes, zmm29 minus the zero point.
+/// zmm0-11 sums over the block, then chains; zmm12-23 sums over one integer scale, or of minima; zmm24 codes; zmm25 work; zmm26 integer scales; zmm28 values of
+/// codes, zmm29 minus the zero point. What the tokens and the format leave of them holds constants, and vectors of codes for as long as steps take bits from them:
+/// reading a vector of 64 bytes keeps both of the processor's load units busy, which with few tokens is what there is least of.
 /// </remarks>
 internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, PanelSource source)
     : InterleavedTile(panel, tokens, source, Vector, MaxTokens, new Assembler(64) { PreferVex = false })
@@ -26,13 +27,27 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
     private const int Codes = 24;
     private const int Work = 25;
     private const int Scale = 26;
-    private const int Mask = 27;
     private const int Values = 28;
     private const int Zero = 29;
     private const int Vector = 64;
     private const int Half = Vector / 2;
     private const int SignedZero = 128;
     private const int TokensOfBase = 5;
+    private const int TopMask = 0xF0;
+    private const int TopBits = 4;
+
+    // With so few tokens the rounds of a super-block lie one behind the other, its scales in registers.
+    private const int UnrolledTokens = 4;
+
+    // Registers that codes may take before constants do.
+    private const int MostHeld = 8;
+
+    private readonly Stack<int> spare = [];
+    private readonly Dictionary<int, int> held = [];
+
+    // Sums of codes in the upper half of a byte, sixteen times too large, if there are registers for them; and packed scales.
+    private int[] topSums = [];
+    private int[] scaleFours = [];
 
     /// <summary>Asking costs one token or two more than it brings: docs/LOG.md.</summary>
     protected override bool AsksAhead => Tokens is not (1 or 2) && base.AsksAhead;
@@ -53,16 +68,60 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
         C.lea(r15, __[r11 + (r11 * 4)]);
     }
 
+    private bool IsUnrolled => HasPackedScales && Tokens <= UnrolledTokens;
+
     /// <inheritdoc/>
     protected override void LoadConstants()
     {
-        C.vmovdqu32(Zmm(Mask), Constants.Vector(_ => LowerMask));
-        if (Panel.Layout.Table is { Length: > 0 } table)
+        var table = Panel.Layout.Table;
+        if (table.Length > 0)
             C.vmovdqu32(Zmm(Values), Constants.Vector(i => table[i % table.Length] + SignedZero));
         else if (Panel.IsSigned)
             C.vmovdqu32(Zmm(Values), Constants.Vector(static _ => SignedZero));
         if (ZeroPoint != 0)
             C.vmovdqu32(Zmm(Zero), Constants.Words(i => IsSuper || i % 2 == 0 ? -ZeroPoint : 0));
+        ShareOutRegisters();
+    }
+
+    // In the order of what they are worth; where there are none left, everything is read where it lies.
+    private void ShareOutRegisters()
+    {
+        var taken = Math.Max(1, Tokens);
+        for (var i = 0; i < MaxTokens; i++)
+        {
+            if (i >= taken)
+                spare.Push(Sums + i);
+            if (i >= taken || !(IsSuper || Panel.HasMinimum))
+                spare.Push(Partial + i);
+        }
+
+        spare.Push(30);
+        spare.Push(31);
+        if (!Panel.IsSigned && Panel.Layout.Table.Length == 0)
+            spare.Push(Values);
+        if (ZeroPoint == 0)
+            spare.Push(Zero);
+        Keep(LowerMask, reserve: 0);
+        var vectors = Math.Min(MostHeld, Panel.RoundVectors);
+        var steps = Enumerable.Range(0, Panel.Layout.RoundCodes / 4).ToArray();
+        if (IsUnrolled)
+            scaleFours = [.. Enumerable.Range(0, Panel.Scales / 4).Select(_ => spare.Pop())];
+        if (IsSuper && steps.Any(IsTop) && spare.Count > vectors + Tokens)
+        {
+            topSums = [.. Enumerable.Range(0, Tokens).Select(_ => spare.Pop())];
+            Keep(TopMask, vectors);
+        }
+
+        foreach (var mask in steps.SelectMany(step => Bits(Panel.Layout.Code(step))).Select(static bits => bits.Mask).OfType<int>().Distinct())
+            Keep(mask, vectors);
+        for (var i = 0; i < 4 && IsUnrolled && spare.Count > vectors; i++)
+            Constants.Keep(Zmm(spare.Pop()), OneOfFour(i));
+    }
+
+    private void Keep(int mask, int reserve)
+    {
+        if (spare.Count > reserve && Constants.Register(_ => mask) is null)
+            Constants.Keep(Zmm(spare.Pop()), _ => mask);
     }
 
     /// <inheritdoc/>
@@ -102,8 +161,9 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
     /// <inheritdoc/>
     protected override void SuperBlock()
     {
-        var round = C.CreateLabel();
         ForEach(t => C.vpxord(Zmm(Sums + t), Zmm(Sums + t), Zmm(Sums + t)));
+        foreach (var sum in topSums)
+            C.vpxord(Zmm(sum), Zmm(sum), Zmm(sum));
         if (ZeroPoint != 0)
         {
             FollowingBases(rbx, rax, r13);
@@ -121,26 +181,26 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
             C.lea(rsi, __[rdi + Panel.ScalesAt]);
         Prefetch(Panel.Codes);
         C.add(rdi, Panel.Codes);
-        C.mov(ecx, Panel.Rounds);
-        C.Label(ref round);
-        FollowingBases(r8, r9, r10);
-        var bytes = Panel.RoundVectors * Vector;
-        var scales = Panel.Layout.RoundCodes / Panel.SumLength;
-        for (var i = 0; i < scales; i++)
+        if (IsUnrolled)
         {
-            var scale = i;
-            ForEach(t => C.vpxord(Zmm(Partial + t), Zmm(Partial + t), Zmm(Partial + t)));
-            Steps(Partial, i * Panel.SumLength / 4, Panel.SumLength / 4);
-            LoadScale(scale);
-            ForEach(t => C.vpmulld(Zmm(Partial + t), Zmm(Partial + t), Zmm(Scale)));
-            ForEach(t => C.vpaddd(Zmm(Sums + t), Zmm(Sums + t), Zmm(Partial + t)));
+            for (var i = 0; i < Panel.Rounds; i++)
+                Round(i);
+        }
+        else
+        {
+            var round = C.CreateLabel();
+            C.mov(ecx, Panel.Rounds);
+            C.Label(ref round);
+            Round(0);
+            C.dec(ecx);
+            C.jnz(round);
         }
 
-        C.add(rsi, scales / 2 * (HasPackedScales ? Vector : InterleavedPanel.PairBytes));
-        C.add(rdi, bytes);
-        C.add(r8, Panel.Layout.RoundCodes);
-        C.dec(ecx);
-        C.jnz(round);
+        for (var t = 0; t < topSums.Length; t++)
+        {
+            C.vpsrad(Zmm(topSums[t]), Zmm(topSums[t]), TopBits);
+            C.vpaddd(Zmm(Sums + t), Zmm(Sums + t), Zmm(topSums[t]));
+        }
 
         // rdi is at the end of the block.
         var start = rdi - Panel.Bytes;
@@ -166,29 +226,68 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
         StoreChains();
     }
 
-    // Four scales of each row go to the stack, for two of them as they are, for the other two moved to their place; rsi = where.
+    // A round of a super-block; its number only where rounds are unrolled.
+    private void Round(int number)
+    {
+        FollowingBases(r8, r9, r10);
+        var scales = Panel.Layout.RoundCodes / Panel.SumLength;
+        var steps = Panel.SumLength / 4;
+        for (var i = 0; i < scales; i++)
+        {
+            ForEach(t => C.vpxord(Zmm(Partial + t), Zmm(Partial + t), Zmm(Partial + t)));
+            Steps(Partial, i * steps, steps);
+            LoadScale((number * scales) + i);
+            ForEach(t => C.vpmulld(Zmm(Partial + t), Zmm(Partial + t), Zmm(Scale)));
+            var isTop = topSums.Length > 0 && IsTop(i * steps);
+            ForEach(t =>
+            {
+                var sum = Zmm(isTop ? topSums[t] : Sums + t);
+                C.vpaddd(sum, sum, Zmm(Partial + t));
+            });
+        }
+
+        if (!IsUnrolled)
+            C.add(rsi, scales / 2 * (HasPackedScales ? Vector : InterleavedPanel.PairBytes));
+        C.add(rdi, Panel.RoundVectors * Vector);
+        C.add(r8, Panel.Layout.RoundCodes);
+    }
+
+    // Four scales of each row go to a register; or to the stack, for two of them as they are, for the other two moved to their place, and rsi = where.
     private void UnpackScales()
     {
         for (var pair = 0; pair < Panel.Scales / 2; pair++)
         {
             if (pair % 2 == 0)
                 Unpack(rdi + Panel.ScalesAt, Panel.Layout.Scale(pair / 2));
-            else
+            else if (!IsUnrolled)
                 C.vpsrld(Zmm(Codes), Zmm(Codes), 16);
-            C.vmovdqa32(__zmmword_ptr[rsp + ScaleFours + (pair * Vector)], Zmm(Codes));
+            if (!IsUnrolled)
+                C.vmovdqa32(__zmmword_ptr[rsp + ScaleFours + (pair * Vector)], Zmm(Codes));
+            else if (pair % 2 == 0)
+                C.vmovdqa32(Zmm(scaleFours[pair / 2]), Zmm(Codes));
         }
 
-        C.lea(rsi, __[rsp + ScaleFours]);
+        if (!IsUnrolled)
+            C.lea(rsi, __[rsp + ScaleFours]);
     }
 
-    // zmm26 = a scale of each row: one of the two that lie together.
+    // zmm26 = a scale of each row: one of the two or four that lie together.
     private void LoadScale(int scale)
     {
+        if (IsUnrolled)
+        {
+            if (Constants.Register(OneOfFour(scale % 4)) is { } shuffle)
+                C.vpshufb(Zmm(Scale), Zmm(scaleFours[scale / 4]), shuffle);
+            else
+                C.vpshufb(Zmm(Scale), Zmm(scaleFours[scale / 4]), Constants.Vector(OneOfFour(scale % 4)));
+            return;
+        }
+
         var pair = scale / 2;
         if (HasPackedScales)
         {
             C.vmovdqa32(Zmm(Scale), __zmmword_ptr[rsi + (pair * Vector)]);
-            C.vpshufb(Zmm(Scale), Zmm(Scale), Constants.Vector(j => j % 4 > 0 ? 0x80 : (j % 16) + (scale % 2)));
+            C.vpshufb(Zmm(Scale), Zmm(Scale), Constants.Vector(OneOfFour(scale % 2)));
             return;
         }
 
@@ -197,6 +296,12 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
             C.vpslld(Zmm(Scale), Zmm(Scale), 16);
         C.vpsrad(Zmm(Scale), Zmm(Scale), 16);
     }
+
+    // The shuffle that makes one byte of each four a number of 32 bits.
+    private static Func<int, int> OneOfFour(int which) => j => j % 4 > 0 ? 0x80 : (j % 16) + which;
+
+    // Whether four codes lie in the upper halves of bytes: as they lie there, they are sixteen times themselves.
+    private bool IsTop(int step) => Panel.Layout.Table.Length == 0 && Panel.Layout.Code(step) is [{ Shift: TopBits, Bits: TopBits }];
 
     /// <inheritdoc/>
     protected override void SmallBlock()
@@ -241,46 +346,90 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
         }
     }
 
-    // zmm24 = four unsigned codes of each row.
+    // zmm24 = four unsigned codes of each row, or sixteen times them.
     private void LoadCodes(int step)
     {
         PrefetchVectors(step);
+        var fields = Panel.Layout.Code(step);
         if (Panel.IsSigned && !IsExpanded && Panel.Layout.Table.Length == 0)
         {
-            C.vpxord(Zmm(Codes), Zmm(Values), __zmmword_ptr[rdi + (Panel.Layout.Code(step)[0].Vector * Vector)]);
+            C.vpxord(Zmm(Codes), Zmm(Values), __zmmword_ptr[rdi + (fields[0].Vector * Vector)]);
             return;
         }
 
-        Unpack(__[rdi], Panel.Layout.Code(step));
+        if (topSums.Length > 0 && IsTop(step))
+        {
+            And(Zmm(Codes), Held(fields[0].Vector, step), TopMask);
+            return;
+        }
+
+        if (fields is [{ Bits: 8 } whole])
+            C.vmovdqu32(Zmm(Codes), __zmmword_ptr[rdi + (whole.Vector * Vector)]);
+        else
+            foreach (var bits in Bits(fields))
+                TakeBits(Held(bits.Vector, step), bits);
         if (Panel.Layout.Table.Length > 0)
             C.vpshufb(Zmm(Codes), Zmm(Values), Zmm(Codes));
     }
 
-    /// <inheritdoc/>
-    protected override void LoadBits(AssemblerMemoryOperand vector, int shift, int? mask, bool isFirst)
+    // A vector of a round in a register: until the last step that takes bits from it, if there is one to spare.
+    private AssemblerRegisterZMM Held(int vector, int step)
     {
-        var target = Zmm(isFirst ? Codes : Work);
-        var bytes = __zmmword_ptr[vector];
-        if (shift == 0 && mask == LowerMask)
+        var isLast = !Enumerable.Range(step + 1, (Panel.Layout.RoundCodes / 4) - step - 1).Any(later => Panel.Layout.Code(later).Any(field => field.Vector == vector));
+        if (!held.TryGetValue(vector, out var register))
         {
-            C.vpandd(target, Zmm(Mask), bytes);
+            register = isLast || !spare.TryPop(out var one) ? Work : held[vector] = one;
+            C.vmovdqu32(Zmm(register), __zmmword_ptr[rdi + (vector * Vector)]);
         }
-        else
+        else if (isLast)
         {
-            if (shift > 0)
-                C.vpsllw(target, bytes, (byte)shift);
-            else if (shift < 0)
-                C.vpsrlw(target, bytes, (byte)-shift);
-            else
-                C.vmovdqu32(target, bytes);
-            if (mask == LowerMask)
-                C.vpandd(target, target, Zmm(Mask));
-            else if (mask is { } bits)
-                C.vpandd(target, target, Constants.Vector(_ => bits));
+            held.Remove(vector);
+            spare.Push(register);
         }
 
-        if (!isFirst)
-            C.vpord(Zmm(Codes), Zmm(Codes), target);
+        return Zmm(register);
+    }
+
+    /// <inheritdoc/>
+    protected override void LoadBits(AssemblerMemoryOperand vector, CodeBits bits)
+    {
+        C.vmovdqu32(Zmm(Work), __zmmword_ptr[vector]);
+        TakeBits(Zmm(Work), bits);
+    }
+
+    private void TakeBits(AssemblerRegisterZMM source, CodeBits bits)
+    {
+        var target = Zmm(bits.IsFirst ? Codes : Work);
+        if (bits.Shift > 0)
+            C.vpsllw(target, source, (byte)bits.Shift);
+        else if (bits.Shift < 0)
+            C.vpsrlw(target, source, (byte)-bits.Shift);
+        else
+            target = source;
+        if (!bits.IsFirst)
+            Merge(Zmm(Codes), target, bits.Mask ?? byte.MaxValue);
+        else if (bits.Mask is { } mask)
+            And(Zmm(Codes), target, mask);
+        else
+            C.vmovdqa32(Zmm(Codes), target);
+    }
+
+    private void And(AssemblerRegisterZMM target, AssemblerRegisterZMM source, int mask)
+    {
+        if (Constants.Register(_ => mask) is { } register)
+            C.vpandd(target, source, register);
+        else
+            C.vpandd(target, source, Constants.Vector(_ => mask));
+    }
+
+    // target |= source & mask.
+    private void Merge(AssemblerRegisterZMM target, AssemblerRegisterZMM source, int mask)
+    {
+        const byte FirstOrBothOthers = 0xF8;
+        if (Constants.Register(_ => mask) is { } register)
+            C.vpternlogd(target, source, register, FirstOrBothOthers);
+        else
+            C.vpternlogd(target, source, Constants.Vector(_ => mask), FirstOrBothOthers);
     }
 
     /// <inheritdoc/>
@@ -293,12 +442,12 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
     /// <inheritdoc/>
     protected override void StoreResults(int token)
     {
-        C.vmovaps(zmm0, __zmmword_ptr[rsp + (token * Vector)]);
-        C.vaddps(zmm0, zmm0, __zmmword_ptr[rsp + (2 * Plane) + (token * Vector)]);
-        C.vmovaps(zmm1, __zmmword_ptr[rsp + Plane + (token * Vector)]);
-        C.vaddps(zmm1, zmm1, __zmmword_ptr[rsp + (3 * Plane) + (token * Vector)]);
-        C.vaddps(zmm0, zmm0, zmm1);
-        C.vmovups(__zmmword_ptr[rdx], zmm0);
+        C.vmovaps(Zmm(Codes), __zmmword_ptr[rsp + (token * Vector)]);
+        C.vaddps(Zmm(Codes), Zmm(Codes), __zmmword_ptr[rsp + (2 * Plane) + (token * Vector)]);
+        C.vmovaps(Zmm(Work), __zmmword_ptr[rsp + Plane + (token * Vector)]);
+        C.vaddps(Zmm(Work), Zmm(Work), __zmmword_ptr[rsp + (3 * Plane) + (token * Vector)]);
+        C.vaddps(Zmm(Codes), Zmm(Codes), Zmm(Work));
+        C.vmovups(__zmmword_ptr[rdx], Zmm(Codes));
     }
 
     // registers target.. += two numbers of each row in zmm26 times the sums of activations that belong to them.

@@ -29,6 +29,9 @@ public static unsafe partial class AttentionKernel
     // How many rows ahead of those in use the first chunk's are asked for.
     private const int RowsAhead = 8;
 
+    // Values between the states of two spans: a core that walks through one reads ahead of itself, and must not take the lines that another is writing (docs/LOG.md).
+    private const int SpanGap = 16384;
+
     private static bool IsFew(in AttentionSegment segment) => segment.Count <= TokenTile;
 
     private static void Few(in AbsorbedPass pass, ReadOnlySpan<AttentionSegment> run, float* workspace)
@@ -157,12 +160,12 @@ public static unsafe partial class AttentionKernel
 
         public float* States => workspace + ((long)Tokens * pass.Shape.H * pass.Width);
 
-        public float* LaterStates => States + ((long)Tokens * pass.Shape.H * pass.StateWidth);
+        public float* LaterStates => States + ((long)Tokens * pass.Shape.H * pass.StateWidth) + SpanGap;
 
         public AttentionSegment* Segment(int i) => segments + i;
 
-        /// <summary>Values of a segment's states of one span.</summary>
-        public long SpanValues(int i) => (long)segments[i].Count * pass.Shape.H * pass.StateWidth;
+        /// <summary>Values from a segment's states of one span to those of the next.</summary>
+        public long SpanValues(int i) => ((long)segments[i].Count * pass.Shape.H * pass.StateWidth) + SpanGap;
     }
 
     private readonly struct AbsorbJob(FewTokens few) : IKernelJob

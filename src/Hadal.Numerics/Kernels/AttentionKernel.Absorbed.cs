@@ -29,6 +29,9 @@ public static unsafe partial class AttentionKernel
     // How many rows ahead of those in use the first chunk's are asked for.
     private const int RowsAhead = 8;
 
+    // Fewer heads are not worth an item: a tile has as many.
+    private const int LeastHeads = 4;
+
     // Values between the states of two spans: a core that walks through one reads ahead of itself, and must not take the lines that another is writing (docs/LOG.md).
     private const int SpanGap = 16384;
 
@@ -36,27 +39,16 @@ public static unsafe partial class AttentionKernel
 
     private static void Few(in AbsorbedPass pass, ReadOnlySpan<AttentionSegment> run, float* workspace)
     {
-        int spans = 0, rows = 0, longest = 0;
-        foreach (var segment in run)
-        {
-            spans += segment.Spans;
-            rows += segment.Length(0, segment.Count);
-            for (var span = 0; span < segment.Spans; span++)
-                longest = Math.Max(longest, Math.Min(RunningSoftmax.SpanStart(span + 1), segment.Length(0, segment.Count)) - RunningSoftmax.SpanStart(span));
-        }
-
-        // As many heads share the reading of a row as leave no worker a longer item than its part of all.
         var h = pass.Shape.H;
-        var headGroup = HeadGroup;
-        while (headGroup > 4 && (long)longest * headGroup * pass.Threads.Count > (long)rows * h)
-            headGroup /= 2;
-        headGroup = Math.Min(headGroup, h);
         fixed (AttentionSegment* segments = run)
         {
-            var job = new FewTokens(pass, segments, run.Length, spans, workspace, headGroup);
-            pass.Threads.Run(h, 1, new AbsorbJob(job));
-            pass.Threads.Run((h + headGroup - 1) / headGroup * spans, 1, new SpanJob(job));
-            pass.Threads.Run(h, 1, new ProjectJob(job));
+            var few = new FewTokens(pass, segments, run.Length, workspace);
+            var steps = 0;
+            for (var place = few.LastSpan; !place.IsEnd; steps++)
+                place.Move(few.IsForAll(place) ? few.Parts : 1);
+            pass.Threads.Run(h, 1, new AbsorbJob(few));
+            pass.Threads.Run(few.Parts * steps, 1, new SpanJob(few, steps));
+            pass.Threads.Run(h, 1, new ProjectJob(few));
         }
     }
 
@@ -141,16 +133,16 @@ public static unsafe partial class AttentionKernel
     }
 
     // A run of segments and its working memory: queries [T, H, W], states of the first spans [T, H, S], then those of later spans, segment by segment [span, T, H, S].
-    private readonly struct FewTokens(AbsorbedPass pass, AttentionSegment* segments, int count, int spans, float* workspace, int headGroup)
+    private readonly struct FewTokens(AbsorbedPass pass, AttentionSegment* segments, int count, float* workspace)
     {
         public AbsorbedPass Pass => pass;
 
-        public int HeadGroup => headGroup;
-
         public int Segments => count;
 
-        /// <summary>Spans of all segments.</summary>
-        public int Spans => spans;
+        /// <summary>Parts that the spans are shared out in, one for each worker as far as each has heads enough.</summary>
+        public int Parts => Math.Clamp(pass.Shape.H / LeastHeads, 1, pass.Threads.Count);
+
+        public SpanPlace LastSpan => new(segments, count);
 
         public int Start => segments[0].Start;
 
@@ -166,6 +158,49 @@ public static unsafe partial class AttentionKernel
 
         /// <summary>Values from a segment's states of one span to those of the next.</summary>
         public long SpanValues(int i) => ((long)segments[i].Count * pass.Shape.H * pass.StateWidth) + SpanGap;
+
+        /// <summary>Whether the next spans are as many as there are parts and about equally long, so that each part takes one; otherwise each takes some heads of the next one.</summary>
+        public bool IsForAll(SpanPlace place)
+        {
+            var (least, most) = (long.MaxValue, 0L);
+            for (var part = 0; part < Parts; part++, place.Move(1))
+            {
+                if (place.IsEnd)
+                    return false;
+                (least, most) = (Math.Min(least, place.Work), Math.Max(most, place.Work));
+            }
+
+            return 4 * least >= 3 * most;
+        }
+    }
+
+    // A walk over the spans of all segments, from the last one, which is the longest, to the first.
+    private struct SpanPlace(AttentionSegment* segments, int count)
+    {
+        public int Segment { get; private set; } = count - 1;
+
+        public int Span { get; private set; } = segments[count - 1].Spans - 1;
+
+        public readonly bool IsEnd => Segment < 0;
+
+        /// <summary>Rows times tokens.</summary>
+        public readonly long Work
+        {
+            get
+            {
+                var segment = segments[Segment];
+                return (long)segment.Count * (Math.Min(RunningSoftmax.SpanStart(Span + 1), segment.Length(0, segment.Count)) - RunningSoftmax.SpanStart(Span));
+            }
+        }
+
+        public void Move(int spans)
+        {
+            for (; spans > 0; spans--)
+            {
+                if (--Span < 0 && --Segment >= 0)
+                    Span = segments[Segment].Spans - 1;
+            }
+        }
     }
 
     private readonly struct AbsorbJob(FewTokens few) : IKernelJob
@@ -178,31 +213,53 @@ public static unsafe partial class AttentionKernel
         }
     }
 
-    // An item for each segment's span and group of heads, the last spans, which are the longest, first.
-    private readonly struct SpanJob(FewTokens few) : IKernelJob
+    // Items are the steps of the first part, then those of the second: a worker's own are beside each other, and its heads of the last step are those it carries out afterwards.
+    private readonly struct SpanJob(FewTokens few, int steps) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
         {
-            var pass = few.Pass;
-            var (h, queryStride, stateStride) = (pass.Shape.H, pass.Shape.H * pass.Width, pass.Shape.H * pass.StateWidth);
-            var groups = (h + few.HeadGroup - 1) / few.HeadGroup;
-            var scratch = pass.Scratch(worker, pass.AttendValues(few.HeadGroup));
-            for (var item = start; item < end; item++)
+            var h = few.Pass.Shape.H;
+            var scratch = few.Pass.Scratch(worker, few.Pass.AttendValues(HeadGroup));
+            for (var item = start; item < end;)
             {
-                var head = item % groups * few.HeadGroup;
-                var (span, i) = (few.Spans - 1 - (item / groups), 0);
-                var later = few.LaterStates;
-                for (; span >= few.Segment(i)->Spans; i++)
+                var (part, first) = Math.DivRem(item, steps);
+                var (firstHead, lastHead) = (h * part / few.Parts, h * (part + 1) / few.Parts);
+                var place = few.LastSpan;
+                for (var step = 0; step < steps && item < end; step++)
                 {
-                    span -= few.Segment(i)->Spans;
-                    later += (few.Segment(i)->Spans - 1) * few.SpanValues(i);
-                }
+                    var isForAll = few.IsForAll(place);
+                    if (step >= first)
+                    {
+                        var own = place;
+                        if (isForAll)
+                            own.Move(part);
+                        Attend(own, isForAll ? 0 : firstHead, isForAll ? h : lastHead, scratch);
+                        item++;
+                    }
 
-                var segment = few.Segment(i);
-                var token = segment->Start - few.Start;
-                var states = span == 0 ? few.States + ((long)token * stateStride) : later + ((span - 1) * few.SpanValues(i));
+                    place.Move(isForAll ? few.Parts : 1);
+                }
+            }
+        }
+
+        private void Attend(SpanPlace place, int head, int end, float* scratch)
+        {
+            var pass = few.Pass;
+            var (queryStride, stateStride) = (pass.Shape.H * pass.Width, pass.Shape.H * pass.StateWidth);
+            var segment = few.Segment(place.Segment);
+            var token = segment->Start - few.Start;
+            var states = few.States + ((long)token * stateStride);
+            if (place.Span > 0)
+            {
+                states = few.LaterStates + ((place.Span - 1) * few.SpanValues(place.Segment));
+                for (var i = 0; i < place.Segment; i++)
+                    states += (few.Segment(i)->Spans - 1) * few.SpanValues(i);
+            }
+
+            for (; head < end; head += HeadGroup)
+            {
                 pass.Attend(
-                    *segment, span, Math.Min(few.HeadGroup, h - head), 0, segment->Count, few.Queries + ((long)token * queryStride) + ((long)head * pass.Width), queryStride,
+                    *segment, place.Span, Math.Min(HeadGroup, end - head), 0, segment->Count, few.Queries + ((long)token * queryStride) + ((long)head * pass.Width), queryStride,
                     states + ((long)head * pass.StateWidth), stateStride, scratch);
             }
         }

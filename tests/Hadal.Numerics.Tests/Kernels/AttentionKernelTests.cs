@@ -108,13 +108,15 @@ public sealed class AttentionKernelTests
     }
 
     [Theory]
-    [InlineData(WeightFormat.F32)]
-    [InlineData(WeightFormat.Q8_0)]
-    public void SequencesTogetherHaveTheBitsOfEachAlone(WeightFormat format)
+    [InlineData(WeightFormat.F32, 5, 3)]
+    [InlineData(WeightFormat.Q8_0, 5, 3)]
+    [InlineData(WeightFormat.F32, 9, 2)]
+    [InlineData(WeightFormat.F32, 18, 3)]
+    public void SequencesTogetherHaveTheBitsOfEachAlone(WeightFormat format, int heads, int workers)
     {
         using var one = new KernelThreads(1);
-        using var three = new KernelThreads(3);
-        var shape = new LatentAttentionShape(5, 32, 4, 64, 32, 0.4f);
+        using var several = new KernelThreads(workers);
+        var shape = new LatentAttentionShape(heads, 32, 4, 64, 32, 0.4f);
         var (h, n, r, c, u, _) = shape;
         Gen.Int[0, 1 << 20].Sample(
             seed =>
@@ -123,7 +125,7 @@ public sealed class AttentionKernelTests
                 var random = new Random(seed);
                 using var up = new RandomMatrix(format, h * (n + u), c, random, 0.2);
                 var shared = KeyValueUp.Shared(up.Weight, n, u) with { Integer = format != WeightFormat.F32 };
-                var runs = Enumerable.Range(0, random.Next(1, 7)).Select(_ => (Count: random.Next(3) == 0 ? random.Next(17, 40) : random.Next(1, 17), First: random.Next(4) == 0 ? random.Next(2000, 4500) : random.Next(50))).ToArray();
+                var runs = Enumerable.Range(0, random.Next(1, 7)).Select(_ => (Count: random.Next(3) == 0 ? random.Next(17, 40) : random.Next(1, 17), First: random.Next(4) switch { 0 => random.Next(2000, 4500), 1 => random.Next(900), _ => random.Next(50) })).ToArray();
                 var caches = runs.Select(run => new PagedRows(random, run.First + run.Count, c + r, AttentionKernel.LatentRowWidth(c, r))).ToArray();
                 var segments = new AttentionSegment[runs.Length];
                 for (var i = 0; i < runs.Length; i++)
@@ -131,7 +133,7 @@ public sealed class AttentionKernelTests
                 var tokens = runs.Sum(run => run.Count);
                 var query = RandomMatrix.Normals(random, tokens * h * (n + r), 2);
                 var together = new float[tokens * h * u];
-                AttentionKernel.Absorbed(shape, query, shared, segments, together, new float[AttentionKernel.AbsorbedWorkspace(shape, segments)], three);
+                AttentionKernel.Absorbed(shape, query, shared, segments, together, new float[AttentionKernel.AbsorbedWorkspace(shape, segments)], several);
                 var alone = segments.SelectMany((s, i) => Absorbed(shape, query.AsSpan(s.Start * h * (n + r), s.Count * h * (n + r)), shared, caches[i], s.First, s.Count, one)).ToArray();
                 Bits.AssertEqual(alone, together, "together");
                 foreach (var cache in caches)

@@ -32,8 +32,7 @@ internal sealed class FeedForward(Weights weights, int hidden, int intermediate)
         var gateUp_2TI = context.Scratch.Take(Slot.Intermediate, tokens * ScratchWidth);
         var gated = gateUp_2TI.Length / 2;
         Linear.Apply([new Product(gate.Weight, 0, tokens, 0), new Product(up.Weight, 0, tokens, gated)], gate.ActivationScales, x, [], gateUp_2TI, context);
-        SwiGlu.InPlace(gateUp_2TI[..gated], gateUp_2TI[gated..], context.Threads);
-        down.Apply(gateUp_2TI[gated..], x, tokens, context);
+        Linear.ApplyGated([new Product(down.Weight, 0, tokens, 0)], down.ActivationScales, gateUp_2TI[..gated], gateUp_2TI[gated..], x, context);
     }
 
     /// <summary>gate, up and down, for a caller that computes several of these together.</summary>

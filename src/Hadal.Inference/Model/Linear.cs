@@ -34,13 +34,8 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
     {
         if (products.IsEmpty)
             return;
-        var path = PathOf(products[0].Weight, context);
-        var block = WeightFormats.BlockLength(products[0].Weight.Format);
-        foreach (var product in products)
+        if (!TryPathOf(products, context, out var path))
         {
-            if (PathOf(product.Weight, context) == path && (path != ActivationPrecision.Int8 || WeightFormats.BlockLength(product.Weight.Format) == block))
-                continue;
-
             // A mixture: one after the other.
             foreach (var each in products)
                 Apply([each], activationScales, x, rows, y, context);
@@ -50,11 +45,9 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
         var cols = products[0].Weight.Cols;
         if (path == ActivationPrecision.Int8)
         {
-            var rowBytes = IntegerActivations.RowBytes(cols, block);
-            var codes = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Codes, (long)x.Length / cols * rowBytes / sizeof(float)));
-            IntegerActivations.Quantize(x, cols, block, codes, context.Threads);
-            var workspace = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Workspace, (IntegerMatMul.WorkspaceBytes(products, !rows.IsEmpty) + sizeof(float) - 1) / sizeof(float)));
-            IntegerMatMul.Multiply(products, codes, rows, y, workspace, context.Threads);
+            var codes = Codes(products[0].Weight, x.Length, context);
+            IntegerActivations.Quantize(x, cols, WeightFormats.BlockLength(products[0].Weight.Format), codes, context.Threads);
+            MultiplyInt8(products, codes, rows, y, context);
             return;
         }
 
@@ -74,6 +67,52 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
 
         foreach (var (weight, first, tokens, output) in products)
             new Linear(weight, activationScales).MultiplyFp8(x.Slice(first * cols, tokens * cols), y.Slice(output, tokens * weight.Rows), tokens, context);
+    }
+
+    /// <summary>As <see cref="Apply(ReadOnlySpan{Product}, ScaleKind, ReadOnlySpan{float}, ReadOnlySpan{int}, Span{float}, ForwardContext)"/> of silu(gate) * up.</summary>
+    /// <param name="products">Matrices [M, K] of one K.</param>
+    /// <param name="activationScales">How FP8 activations are scaled.</param>
+    /// <param name="gate">Rows of K values.</param>
+    /// <param name="up">Rows of K values; receives silu(gate) * up.</param>
+    /// <param name="y">Results, each where its product says; it may lie where gate does.</param>
+    /// <param name="context">Threads, scratch, options.</param>
+    public static void ApplyGated(ReadOnlySpan<Product> products, ScaleKind activationScales, ReadOnlySpan<float> gate, Span<float> up, Span<float> y, ForwardContext context)
+    {
+        if (!products.IsEmpty && TryPathOf(products, context, out var path) && path == ActivationPrecision.Int8)
+        {
+            var weight = products[0].Weight;
+            var codes = Codes(weight, up.Length, context);
+            IntegerActivations.QuantizeGated(gate, up, weight.Cols, WeightFormats.BlockLength(weight.Format), codes, context.Threads);
+            MultiplyInt8(products, codes, [], y, context);
+            return;
+        }
+
+        SwiGlu.InPlace(gate, up, context.Threads);
+        Apply(products, activationScales, up, [], y, context);
+    }
+
+    // Memory for quantised rows.
+    private static Span<byte> Codes(WeightMatrix weight, long values, ForwardContext context) => MemoryMarshal.AsBytes(
+        context.Scratch.Take(Slot.Codes, values / weight.Cols * IntegerActivations.RowBytes(weight.Cols, WeightFormats.BlockLength(weight.Format)) / sizeof(float)));
+
+    private static void MultiplyInt8(ReadOnlySpan<Product> products, ReadOnlySpan<byte> codes, ReadOnlySpan<int> rows, Span<float> y, ForwardContext context)
+    {
+        var workspace = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Workspace, (IntegerMatMul.WorkspaceBytes(products, !rows.IsEmpty) + sizeof(float) - 1) / sizeof(float)));
+        IntegerMatMul.Multiply(products, codes, rows, y, workspace, context.Threads);
+    }
+
+    // The path that all products take, unless they are of several kinds.
+    private static bool TryPathOf(ReadOnlySpan<Product> products, ForwardContext context, out ActivationPrecision path)
+    {
+        path = PathOf(products[0].Weight, context);
+        var block = WeightFormats.BlockLength(products[0].Weight.Format);
+        foreach (var product in products)
+        {
+            if (PathOf(product.Weight, context) != path || (path == ActivationPrecision.Int8 && WeightFormats.BlockLength(product.Weight.Format) != block))
+                return false;
+        }
+
+        return true;
     }
 
     private static ActivationPrecision PathOf(WeightMatrix weight, ForwardContext context) => context.Options.Activations switch

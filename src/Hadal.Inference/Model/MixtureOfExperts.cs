@@ -72,8 +72,13 @@ internal sealed class MixtureOfExperts : IFeedForward
         if (shared is not null)
             count = AddGateUp(products, count, shared, pairs, tokens, pairs * intermediate, up);
         Linear.Apply(products[..count], activationScales, x, shared is null ? rows[..pairs] : rows, gateUp, context);
-        SwiGlu.InPlace(gateUp[..gated], gateUp[up..], context.Threads);
 
+        // The shared experts first: outputs of the routed ones take the place of all gates.
+        var values = pairs * intermediate;
+        if (shared is null)
+            x.Clear();
+        else
+            Linear.ApplyGated([new Product(shared.Linears.Down.Weight, 0, tokens, 0)], activationScales, gateUp[values..gated], gateUp.Slice(up + values, gated - values), x, context);
         count = 0;
         for (var e = 0; e < experts.Length; e++)
         {
@@ -82,11 +87,7 @@ internal sealed class MixtureOfExperts : IFeedForward
         }
 
         var expertOutput_PD = gateUp[..(pairs * hidden)];
-        Linear.Apply(products[..count], activationScales, gateUp.Slice(up, pairs * intermediate), [], expertOutput_PD, context);
-        if (shared is null)
-            x.Clear();
-        else
-            shared.Linears.Down.Apply(gateUp[(up + (pairs * intermediate))..], x, tokens, context);
+        Linear.ApplyGated(products[..count], activationScales, gateUp[..values], gateUp.Slice(up, values), expertOutput_PD, context);
 
         // Back to the order of tokens: each sums its experts in the order they were chosen, whoever else is in the batch.
         var rank = ids_TK;

@@ -44,8 +44,13 @@ public static unsafe partial class AttentionKernel
         {
             var few = new FewTokens(pass, segments, run.Length, workspace);
             var steps = 0;
-            for (var place = few.LastSpan; !place.IsEnd; steps++)
-                place.Move(few.IsForAll(place) ? few.Parts : 1);
+            for (var place = few.LastSpan; !place.IsEnd;)
+            {
+                var each = few.SpansForEach(place);
+                steps += Math.Max(1, each);
+                place.Move(Math.Max(1, each * few.Parts));
+            }
+
             pass.Threads.Run(h, 1, new AbsorbJob(few));
             pass.Threads.Run(few.Parts * steps, 1, new SpanJob(few, steps));
             pass.Threads.Run(h, 1, new ProjectJob(few));
@@ -159,18 +164,18 @@ public static unsafe partial class AttentionKernel
         /// <summary>Values from a segment's states of one span to those of the next.</summary>
         public long SpanValues(int i) => ((long)segments[i].Count * pass.Shape.H * pass.StateWidth) + SpanGap;
 
-        /// <summary>Whether the next spans are as many as there are parts and about equally long, so that each part takes one; otherwise each takes some heads of the next one.</summary>
-        public bool IsForAll(SpanPlace place)
+        /// <summary>How many of the next spans, which are about equally long, each part takes, one behind the other; 0 where all parts take some heads of the next one.</summary>
+        public int SpansForEach(SpanPlace place)
         {
-            var (least, most) = (long.MaxValue, 0L);
-            for (var part = 0; part < Parts; part++, place.Move(1))
+            var (least, most, spans) = (long.MaxValue, 0L, 0);
+            for (; !place.IsEnd; place.Move(1), spans++)
             {
-                if (place.IsEnd)
-                    return false;
                 (least, most) = (Math.Min(least, place.Work), Math.Max(most, place.Work));
+                if (4 * least < 3 * most)
+                    break;
             }
 
-            return 4 * least >= 3 * most;
+            return spans / Parts;
         }
     }
 
@@ -225,19 +230,21 @@ public static unsafe partial class AttentionKernel
                 var (part, first) = Math.DivRem(item, steps);
                 var (firstHead, lastHead) = (h * part / few.Parts, h * (part + 1) / few.Parts);
                 var place = few.LastSpan;
-                for (var step = 0; step < steps && item < end; step++)
+                for (var step = 0; step < steps && item < end;)
                 {
-                    var isForAll = few.IsForAll(place);
-                    if (step >= first)
+                    var each = few.SpansForEach(place);
+                    for (var i = 0; i < Math.Max(1, each) && item < end; i++, step++)
                     {
+                        if (step < first)
+                            continue;
                         var own = place;
-                        if (isForAll)
-                            own.Move(part);
-                        Attend(own, isForAll ? 0 : firstHead, isForAll ? h : lastHead, scratch);
+                        if (each > 0)
+                            own.Move((part * each) + i);
+                        Attend(own, each > 0 ? 0 : firstHead, each > 0 ? h : lastHead, scratch);
                         item++;
                     }
 
-                    place.Move(isForAll ? few.Parts : 1);
+                    place.Move(Math.Max(1, each * few.Parts));
                 }
             }
         }

@@ -199,7 +199,7 @@ public sealed class ModelBenchmark
         var times = new double[count];
         traffic.Restart();
         var attention = context.AttentionTicks;
-        var allocated = GC.GetTotalAllocatedBytes();
+        var allocated = GC.GetTotalAllocatedBytes(precise: true);
         var begin = Stopwatch.GetTimestamp();
         for (var i = 0; i < count; i++)
         {
@@ -211,7 +211,7 @@ public sealed class ModelBenchmark
         }
 
         var seconds = Stopwatch.GetElapsedTime(begin).TotalSeconds;
-        allocated = GC.GetTotalAllocatedBytes() - allocated;
+        allocated = GC.GetTotalAllocatedBytes(precise: true) - allocated;
         return new Round(seconds, times, allocated, traffic.BytesPerStep(count), (double)(context.AttentionTicks - attention) / Stopwatch.Frequency);
     }
 

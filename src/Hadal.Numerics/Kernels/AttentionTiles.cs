@@ -11,6 +11,9 @@ namespace Hadal.Numerics.Kernels;
 /// <remarks>Shape letters: G heads of a group, L rows of a run, W width of a key and V of a value, both whole vectors of 16.</remarks>
 internal static unsafe partial class AttentionTiles
 {
+    // Rows that all heads pass before the next ones: so many and the queries of four heads stay in the first cache.
+    private const int RowBlock = 8;
+
     /// <summary>scores[g, l] = q[g] . row[l].</summary>
     /// <param name="q">[G, W].</param>
     /// <param name="heads">G.</param>
@@ -30,26 +33,29 @@ internal static unsafe partial class AttentionTiles
 
         var tile = stackalloc float[16];
         var walk = ahead.Steps((count + 3L) / 4 * (heads / 4) * (width / 16), q);
-        for (var l = 0; l < count; l += 4)
+        for (var block = 0; block < count; block += RowBlock)
         {
-            // Rows beyond the end are the last one again, and their scores are dropped.
-            var last = count - l - 1;
-            var r0 = rows + ((long)l * width);
-            var r1 = r0 + ((long)Math.Min(1, last) * width);
-            var r2 = r0 + ((long)Math.Min(2, last) * width);
-            var r3 = r0 + ((long)Math.Min(3, last) * width);
-            var g = 0;
-            for (; g <= heads - 4; g += 4)
+            var end = Math.Min(count, block + RowBlock);
+            for (var g = 0; g < heads;)
             {
-                Tile4x4(q + ((long)g * width), r0, r1, r2, r3, width, tile, ref walk);
-                for (var i = 0; i < 4; i++)
-                    Store(tile + (4 * i), scores + ((long)(g + i) * scoreStride) + l, last);
-            }
+                var together = g <= heads - 4 ? 4 : 1;
+                for (var l = block; l < end; l += 4)
+                {
+                    // Rows beyond the end are the last one again, and their scores are dropped.
+                    var last = count - l - 1;
+                    var r0 = rows + ((long)l * width);
+                    var r1 = r0 + ((long)Math.Min(1, last) * width);
+                    var r2 = r0 + ((long)Math.Min(2, last) * width);
+                    var r3 = r0 + ((long)Math.Min(3, last) * width);
+                    if (together == 4)
+                        Tile4x4(q + ((long)g * width), r0, r1, r2, r3, width, tile, ref walk);
+                    else
+                        Tile1x4(q + ((long)g * width), r0, r1, r2, r3, width, tile);
+                    for (var i = 0; i < together; i++)
+                        Store(tile + (4 * i), scores + ((long)(g + i) * scoreStride) + l, last);
+                }
 
-            for (; g < heads; g++)
-            {
-                Tile1x4(q + ((long)g * width), r0, r1, r2, r3, width, tile);
-                Store(tile, scores + ((long)g * scoreStride) + l, last);
+                g += together;
             }
         }
     }

@@ -164,18 +164,21 @@ public static unsafe partial class AttentionKernel
         /// <summary>Values from a segment's states of one span to those of the next.</summary>
         public long SpanValues(int i) => ((long)segments[i].Count * pass.Shape.H * pass.StateWidth) + SpanGap;
 
-        /// <summary>How many of the next spans, which are about equally long, each part takes, one behind the other; 0 where all parts take some heads of the next one.</summary>
+        /// <summary>
+        /// How many of the next spans each part takes, one behind the other; 0 where all parts take some heads of the next one, which costs reading it again. Spans are taken
+        /// whole where they are about equally long, or where so many follow that whoever is through first can take over from the others.
+        /// </summary>
         public int SpansForEach(SpanPlace place)
         {
-            var (least, most, spans) = (long.MaxValue, 0L, 0);
-            for (; !place.IsEnd; place.Move(1), spans++)
+            var (least, most, total, spans, even) = (long.MaxValue, 0L, 0L, 0, 0);
+            for (; !place.IsEnd; place.Move(1))
             {
-                (least, most) = (Math.Min(least, place.Work), Math.Max(most, place.Work));
-                if (4 * least < 3 * most)
-                    break;
+                (least, most, total) = (Math.Min(least, place.Work), Math.Max(most, place.Work), total + place.Work);
+                if (even == spans++ && 4 * least >= 3 * most)
+                    even++;
             }
 
-            return spans / Parts;
+            return (4 * Parts * most <= total ? spans : even) / Parts;
         }
     }
 
@@ -218,7 +221,7 @@ public static unsafe partial class AttentionKernel
         }
     }
 
-    // Items are the steps of the first part, then those of the second: a worker's own are beside each other, and its heads of the last step are those it carries out afterwards.
+    // Items are the steps of the first part, then those of the second, so that a worker's own are one behind the other.
     private readonly struct SpanJob(FewTokens few, int steps) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)

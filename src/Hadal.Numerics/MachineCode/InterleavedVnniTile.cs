@@ -60,6 +60,8 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
 
     private int ZeroPoint => Panel.IsSigned ? SignedZero : Panel.ZeroPoint;
 
+    private bool IsUnrolled => HasPackedScales && Tokens <= UnrolledTokens;
+
     /// <inheritdoc/>
     protected override void LoadStrides()
     {
@@ -67,8 +69,6 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
         C.lea(r12, __[r11 + (r11 * 2)]);
         C.lea(r15, __[r11 + (r11 * 4)]);
     }
-
-    private bool IsUnrolled => HasPackedScales && Tokens <= UnrolledTokens;
 
     /// <inheritdoc/>
     protected override void LoadConstants()
@@ -95,8 +95,8 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
                 spare.Push(Partial + i);
         }
 
-        spare.Push(30);
-        spare.Push(31);
+        foreach (var unused in (int[])[27, 30, 31])
+            spare.Push(unused);
         if (!Panel.IsSigned && Panel.Layout.Table.Length == 0)
             spare.Push(Values);
         if (ZeroPoint == 0)

@@ -21,8 +21,8 @@ public readonly record struct AttentionSegment(CachePages Cache, int Start, int 
 
 /// <content>
 /// Absorbed attention. Queries in the latent space are [T, G, W] and states [T, G, S] for any group of G heads. Runs of few tokens, as in decoding, are
-/// processed together: queries of all of them are carried into the latent space at once, then every span of rows is an item of its own, so that all workers share the
-/// reading of the caches, then the values are carried out at once. A longer run is cut into tiles of tokens that each do all three.
+/// processed together: queries of all of them are carried into the latent space at once, then spans of rows are dealt out evenly, whole or by heads, so that all workers
+/// share the reading of the caches, then the values are carried out at once. A longer run is cut into tiles of tokens that each do all three.
 /// </content>
 public static unsafe partial class AttentionKernel
 {

@@ -29,12 +29,12 @@ internal sealed class FeedForward(Weights weights, int hidden, int intermediate)
     /// <inheritdoc/>
     public void Forward(Span<float> x, int layer, int tokens, ForwardContext context)
     {
-        var gateUp_2TI = context.Scratch.Take(Slot.Intermediate, tokens * ScratchWidth);
-        var gated = gateUp_2TI.Length / 2;
-        Linear.Apply([new Product(gate.Weight, 0, tokens, 0), new Product(up.Weight, 0, tokens, gated)], gate.ActivationScales, x, [], gateUp_2TI, context);
-        Linear.ApplyGated([new Product(down.Weight, 0, tokens, 0)], down.ActivationScales, gateUp_2TI[..gated], gateUp_2TI[gated..], x, context);
+        var gated_TI = Linear.ApplyGated([Gated(0, tokens)], gate.ActivationScales, x, [], context);
+        Linear.Apply([new Product(down.Weight, 0, tokens, 0)], down.ActivationScales, gated_TI, x, context);
     }
 
-    /// <summary>gate, up and down, for a caller that computes several of these together.</summary>
-    public (Linear Gate, Linear Up, Linear Down) Linears => (gate, up, down);
+    /// <summary>Its first half for a caller that computes several together.</summary>
+    /// <param name="firstRow">First entry in the list of rows.</param>
+    /// <param name="tokens">How many rows.</param>
+    public GatedProduct Gated(int firstRow, int tokens) => new(gate.Weight, up.Weight, down.Weight, firstRow, tokens);
 }

@@ -19,11 +19,18 @@ internal enum Slot
 
     RouterScores,
     RoutedWeights,
-    ExpertInput,
+
+    /// <summary>Rows of x brought together for their experts, then the experts' outputs.</summary>
+    ExpertRows,
+
     Cos,
     Sin,
     Codes,
     CodeScales,
+
+    /// <summary>Quantised rows of silu(gate x) * (up x).</summary>
+    GatedCodes,
+
     Workspace,
     MtpHidden,
     LogitInput,
@@ -37,6 +44,7 @@ public sealed class ForwardScratch
     private readonly float[][] buffers = Enumerable.Repeat(Array.Empty<float>(), (int)Slot.Count).ToArray();
     private int[] integers = [];
     private Product[] products = [];
+    private GatedProduct[] gatedProducts = [];
     private AttentionSegment[] segments = [];
 
     /// <summary>The memory of a slot; what it held is lost when it grows. Every index of a forward pass lies in one such piece, and so fits an int.</summary>
@@ -56,6 +64,13 @@ public sealed class ForwardScratch
         if (products.Length < count)
             products = new Product[count];
         return products.AsSpan(0, count);
+    }
+
+    internal Span<GatedProduct> TakeGatedProducts(int count)
+    {
+        if (gatedProducts.Length < count)
+            gatedProducts = new GatedProduct[count];
+        return gatedProducts.AsSpan(0, count);
     }
 
     internal Span<AttentionSegment> TakeSegments(int count)

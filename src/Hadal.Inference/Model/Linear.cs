@@ -45,15 +45,13 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
         var cols = products[0].Weight.Cols;
         if (path == ActivationPrecision.Int8)
         {
-            var codes = Codes(products[0].Weight, x.Length, context);
-            IntegerActivations.Quantize(x, cols, WeightFormats.BlockLength(products[0].Weight.Format), codes, context.Threads);
-            MultiplyInt8(products, codes, rows, y, context);
+            MultiplyInt8(products, Quantized(products[0].Weight, x, context), rows, y, context);
             return;
         }
 
         if (!rows.IsEmpty)
         {
-            var gathered = context.Scratch.Take(Slot.ExpertInput, (long)rows.Length * cols);
+            var gathered = context.Scratch.Take(Slot.ExpertRows, (long)rows.Length * cols);
             for (var i = 0; i < rows.Length; i++)
                 x.Slice(rows[i] * cols, cols).CopyTo(gathered[(i * cols)..]);
             x = gathered;
@@ -69,37 +67,73 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
             new Linear(weight, activationScales).MultiplyFp8(x.Slice(first * cols, tokens * cols), y.Slice(output, tokens * weight.Rows), tokens, context);
     }
 
-    /// <summary>As <see cref="Apply(ReadOnlySpan{Product}, ScaleKind, ReadOnlySpan{float}, ReadOnlySpan{int}, Span{float}, ForwardContext)"/> of silu(gate) * up.</summary>
-    /// <param name="products">Matrices [M, K] of one K.</param>
+    /// <summary>silu(gate x) * (up x) of several gated MLPs: one job of the threads that quantises it at once, where the down-projections take it so.</summary>
+    /// <param name="gated">Matrices gate and up of one K.</param>
     /// <param name="activationScales">How FP8 activations are scaled.</param>
-    /// <param name="gate">Rows of K values.</param>
-    /// <param name="up">Rows of K values; receives silu(gate) * up.</param>
-    /// <param name="y">Results, each where its product says; it may lie where gate does.</param>
+    /// <param name="x">Rows of K values.</param>
+    /// <param name="rows">Which of them the products refer to; empty when it is 0, 1, 2 and so on.</param>
     /// <param name="context">Threads, scratch, options.</param>
-    public static void ApplyGated(ReadOnlySpan<Product> products, ScaleKind activationScales, ReadOnlySpan<float> gate, Span<float> up, Span<float> y, ForwardContext context)
+    public static GatedRows ApplyGated(ReadOnlySpan<GatedProduct> gated, ScaleKind activationScales, ReadOnlySpan<float> x, ReadOnlySpan<int> rows, ForwardContext context)
     {
-        if (!products.IsEmpty && TryPathOf(products, context, out var path) && path == ActivationPrecision.Int8)
+        if (TakesInt8(gated, context))
         {
-            var weight = products[0].Weight;
-            var codes = Codes(weight, up.Length, context);
-            IntegerActivations.QuantizeGated(gate, up, weight.Cols, WeightFormats.BlockLength(weight.Format), codes, context.Threads);
-            MultiplyInt8(products, codes, [], y, context);
-            return;
+            var codes = Quantized(gated[0].Gate, x, context);
+            var results = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.GatedCodes, GatedMatMul.ResultBytes(gated) / sizeof(float)));
+            GatedMatMul.Multiply(gated, codes, rows, results, Workspace(GatedMatMul.WorkspaceBytes(gated, !rows.IsEmpty), context), context.Threads);
+            return new GatedRows([], results);
         }
 
-        SwiGlu.InPlace(gate, up, context.Threads);
-        Apply(products, activationScales, up, [], y, context);
+        var count = (int)GatedProduct.Values(gated);
+        var values = context.Scratch.Take(Slot.Intermediate, 2L * count);
+        var products = context.Scratch.TakeProducts(2 * gated.Length);
+        GatedProduct.Split(gated, products);
+        Apply(products, activationScales, x, rows, values, context);
+        SwiGlu.InPlace(values[..count], values[count..], context.Threads);
+        return new GatedRows(values[count..], []);
     }
 
-    // Memory for quantised rows.
-    private static Span<byte> Codes(WeightMatrix weight, long values, ForwardContext context) => MemoryMarshal.AsBytes(
-        context.Scratch.Take(Slot.Codes, values / weight.Cols * IntegerActivations.RowBytes(weight.Cols, WeightFormats.BlockLength(weight.Format)) / sizeof(float)));
-
-    private static void MultiplyInt8(ReadOnlySpan<Product> products, ReadOnlySpan<byte> codes, ReadOnlySpan<int> rows, Span<float> y, ForwardContext context)
+    /// <summary>Several products with what <see cref="ApplyGated"/> made.</summary>
+    /// <param name="products">Matrices [M, I].</param>
+    /// <param name="activationScales">How FP8 activations are scaled.</param>
+    /// <param name="x">Rows of I values.</param>
+    /// <param name="y">Results, each where its product says.</param>
+    /// <param name="context">Threads, scratch, options.</param>
+    public static void Apply(ReadOnlySpan<Product> products, ScaleKind activationScales, GatedRows x, Span<float> y, ForwardContext context)
     {
-        var workspace = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Workspace, (IntegerMatMul.WorkspaceBytes(products, !rows.IsEmpty) + sizeof(float) - 1) / sizeof(float)));
-        IntegerMatMul.Multiply(products, codes, rows, y, workspace, context.Threads);
+        if (x.Codes.IsEmpty)
+            Apply(products, activationScales, x.Values, [], y, context);
+        else
+            MultiplyInt8(products, x.Codes, [], y, context);
     }
+
+    // All matrices are in integer formats, and rows of results of one length are quantised alike.
+    private static bool TakesInt8(ReadOnlySpan<GatedProduct> gated, ForwardContext context)
+    {
+        var block = WeightFormats.BlockLength(gated[0].Gate.Format);
+        var first = gated[0].Down;
+        foreach (var (gate, up, down, _, _) in gated)
+        {
+            if (PathOf(gate, context) != ActivationPrecision.Int8 || PathOf(up, context) != ActivationPrecision.Int8 || PathOf(down, context) != ActivationPrecision.Int8
+                || WeightFormats.BlockLength(gate.Format) != block || WeightFormats.BlockLength(up.Format) != block
+                || (down.Cols == first.Cols && WeightFormats.BlockLength(down.Format) != WeightFormats.BlockLength(first.Format)))
+                return false;
+        }
+
+        return true;
+    }
+
+    private static Span<byte> Quantized(WeightMatrix weight, ReadOnlySpan<float> x, ForwardContext context)
+    {
+        var block = WeightFormats.BlockLength(weight.Format);
+        var codes = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Codes, (long)x.Length / weight.Cols * IntegerActivations.RowBytes(weight.Cols, block) / sizeof(float)));
+        IntegerActivations.Quantize(x, weight.Cols, block, codes, context.Threads);
+        return codes;
+    }
+
+    private static Span<byte> Workspace(long bytes, ForwardContext context) => MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Workspace, (bytes + sizeof(float) - 1) / sizeof(float)));
+
+    private static void MultiplyInt8(ReadOnlySpan<Product> products, ReadOnlySpan<byte> codes, ReadOnlySpan<int> rows, Span<float> y, ForwardContext context) =>
+        IntegerMatMul.Multiply(products, codes, rows, y, Workspace(IntegerMatMul.WorkspaceBytes(products, !rows.IsEmpty), context), context.Threads);
 
     // The path that all products take, unless they are of several kinds.
     private static bool TryPathOf(ReadOnlySpan<Product> products, ForwardContext context, out ActivationPrecision path)
@@ -129,5 +163,22 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
         var scales = context.Scratch.Take(Slot.CodeScales, (long)tokens * blocks);
         ActivationQuantization.Quantize(x, weight.Cols, codes, scales, activationScales);
         Fp8MatMul.Multiply(weight, codes, scales, y, tokens, context.Threads);
+    }
+}
+
+/// <summary>Rows of silu(gate x) * (up x), those of one MLP behind those of the other: as numbers, or quantised as integer products take them.</summary>
+internal readonly ref struct GatedRows(ReadOnlySpan<float> values, ReadOnlySpan<byte> codes)
+{
+    public ReadOnlySpan<float> Values { get; } = values;
+
+    public ReadOnlySpan<byte> Codes { get; } = codes;
+
+    /// <summary>The first <paramref name="count"/> rows, which are multiplied with <paramref name="down"/>, and the others.</summary>
+    public void Split(int count, WeightMatrix down, out GatedRows first, out GatedRows others)
+    {
+        var bytes = Codes.IsEmpty ? 0 : count * IntegerActivations.RowBytes(down.Cols, WeightFormats.BlockLength(down.Format));
+        var numbers = Codes.IsEmpty ? count * down.Cols : 0;
+        first = new GatedRows(Values[..numbers], Codes[..bytes]);
+        others = new GatedRows(Values[numbers..], Codes[bytes..]);
     }
 }

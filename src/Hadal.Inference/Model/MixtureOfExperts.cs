@@ -31,12 +31,7 @@ internal sealed class MixtureOfExperts : IFeedForward
     }
 
     /// <inheritdoc/>
-    public long ScratchWidth => UpStart + GatedWidth;
-
-    private long GatedWidth => ((long)router.ExpertsPerToken * intermediate) + (shared?.Linears.Gate.Outputs ?? 0);
-
-    // Outputs of the experts take the place of the gates.
-    private long UpStart => Math.Max(GatedWidth, (long)router.ExpertsPerToken * hidden);
+    public long ScratchWidth => (2L * router.ExpertsPerToken * intermediate) + (shared?.ScratchWidth ?? 0);
 
     /// <inheritdoc/>
     public void Forward(Span<float> x, int layer, int tokens, ForwardContext context)
@@ -58,49 +53,35 @@ internal sealed class MixtureOfExperts : IFeedForward
         for (var t = 0; t < tokens; t++)
             rows[pairs + t] = t;
 
-        // One job for all gates and ups, shared experts included: gates first, then ups in the same places.
-        var gateUp = context.Scratch.Take(Slot.Intermediate, tokens * ScratchWidth);
-        var (gated, up) = ((int)(tokens * GatedWidth), (int)(tokens * UpStart));
-        var products = context.Scratch.TakeProducts(2 * (experts.Length + 1));
+        // One job for all gates and ups, shared experts included.
+        var gated = context.Scratch.TakeGatedProducts(experts.Length + 1);
         var count = 0;
         for (var e = 0; e < experts.Length; e++)
         {
             if (starts[e + 1] > starts[e])
-                count = AddGateUp(products, count, experts[e], starts[e], starts[e + 1] - starts[e], starts[e] * intermediate, up);
+                gated[count++] = experts[e].Gated(starts[e], starts[e + 1] - starts[e]);
         }
 
+        var routed = gated[..count];
         if (shared is not null)
-            count = AddGateUp(products, count, shared, pairs, tokens, pairs * intermediate, up);
-        Linear.Apply(products[..count], activationScales, x, shared is null ? rows[..pairs] : rows, gateUp, context);
+            gated[count++] = shared.Gated(pairs, tokens);
+        Linear.ApplyGated(gated[..count], activationScales, x, shared is null ? rows[..pairs] : rows, context).Split(pairs, routed[0].Down, out var routed_PI, out var shared_TI);
 
-        // The shared experts first: outputs of the routed ones take the place of all gates.
-        var values = pairs * intermediate;
         if (shared is null)
             x.Clear();
         else
-            Linear.ApplyGated([new Product(shared.Linears.Down.Weight, 0, tokens, 0)], activationScales, gateUp[values..gated], gateUp.Slice(up + values, gated - values), x, context);
-        count = 0;
-        for (var e = 0; e < experts.Length; e++)
-        {
-            if (starts[e + 1] > starts[e])
-                products[count++] = new Product(experts[e].Linears.Down.Weight, starts[e], starts[e + 1] - starts[e], starts[e] * hidden);
-        }
-
-        var expertOutput_PD = gateUp[..(pairs * hidden)];
-        Linear.ApplyGated(products[..count], activationScales, gateUp[..values], gateUp.Slice(up, values), expertOutput_PD, context);
+            Linear.Apply([new Product(gated[count - 1].Down, 0, tokens, 0)], activationScales, shared_TI, x, context);
+        var products = context.Scratch.TakeProducts(routed.Length);
+        for (var i = 0; i < routed.Length; i++)
+            products[i] = new Product(routed[i].Down, routed[i].FirstRow, routed[i].Tokens, routed[i].FirstRow * hidden);
+        var expertOutput_PD = context.Scratch.Take(Slot.ExpertRows, (long)pairs * hidden);
+        Linear.Apply(products, activationScales, routed_PI, expertOutput_PD, context);
 
         // Back to the order of tokens: each sums its experts in the order they were chosen, whoever else is in the batch.
         var rank = ids_TK;
         for (var i = 0; i < pairs; i++)
             rank[order[i]] = i;
         WeightedSum.Add(expertOutput_PD, rank, weights_TK, k, hidden, x, context.Threads);
-    }
-
-    private static int AddGateUp(Span<Product> products, int count, FeedForward expert, int first, int tokens, int output, int up)
-    {
-        products[count] = new Product(expert.Linears.Gate.Weight, first, tokens, output);
-        products[count + 1] = new Product(expert.Linears.Up.Weight, first, tokens, up + output);
-        return count + 2;
     }
 
     // A counting sort: order lists (token, choice) pairs expert by expert, expert e's from starts[e] to starts[e + 1].

@@ -120,27 +120,4 @@ public sealed class ProductTests
         SwiGlu.InPlace(gate, actual, threads);
         Assert.Equal(expected, actual);
     }
-
-    [Theory]
-    [InlineData(1408, 32, 6)]
-    [InlineData(2816, 256, 1)]
-    [InlineData(96, 32, 301)]
-    public void Gated_rows_have_the_codes_of_SwiGlu_and_quantisation_one_after_the_other(int cols, int block, int count)
-    {
-        using var threads = new KernelThreads(3);
-        var random = new Random(26);
-        var gate = RandomMatrix.Normals(random, count * cols);
-        var expected = RandomMatrix.Normals(random, gate.Length);
-        var actual = expected.ToArray();
-        var rowBytes = IntegerActivations.RowBytes(cols, block);
-        byte[] expectedRows = new byte[count * rowBytes], rows = new byte[count * rowBytes];
-        SwiGlu.InPlace(gate, expected);
-        for (var t = 0; t < count; t++)
-            IntegerActivations.QuantizeRow(expected.AsSpan(t * cols, cols), block, expectedRows.AsSpan(t * rowBytes, rowBytes));
-        IntegerActivations.QuantizeGated(gate, actual, cols, block, rows, threads);
-        Assert.Equal(expected, actual);
-        Assert.Equal(expectedRows, rows);
-        Assert.Throws<ArgumentException>(() => IntegerActivations.QuantizeGated(gate.AsSpan(1), actual, cols, block, rows, threads));
-        Assert.Throws<ArgumentException>(() => IntegerActivations.QuantizeGated(gate, actual, cols, block, rows.AsSpan(1), threads));
-    }
 }

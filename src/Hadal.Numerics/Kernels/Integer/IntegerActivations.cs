@@ -20,7 +20,6 @@ public static unsafe class IntegerActivations
 
     // Fewer values are not worth handing out.
     private const int LeastValues = 4096;
-    private const int LeastGatedValues = 2048;
 
     /// <summary>Bytes of a row of <paramref name="cols"/> values in blocks of <paramref name="block"/>, a multiple of 64.</summary>
     public static int RowBytes(int cols, int block) => (cols + (cols / 16 * 2) + (cols / 32 * 2) + (cols / block * 4) + 63) & ~63;
@@ -34,34 +33,13 @@ public static unsafe class IntegerActivations
     /// <exception cref="ArgumentException">The lengths do not belong together.</exception>
     public static void Quantize(ReadOnlySpan<float> x, int cols, int block, Span<byte> rows, KernelThreads threads)
     {
-        fixed (float* px = x)
-            Quantize(null, px, x.Length, cols, block, rows, LeastValues, threads);
-    }
-
-    /// <summary>The gated activation of rows (<see cref="SwiGlu"/>), up = silu(gate) * up, and its quantisation: a worker does both while a row is in its cache.</summary>
-    /// <param name="gate">[T, K].</param>
-    /// <param name="up">[T, K], overwritten.</param>
-    /// <param name="cols">K, a multiple of the block.</param>
-    /// <param name="block">A: 32 or 256.</param>
-    /// <param name="rows">Receives T times <see cref="RowBytes"/> bytes.</param>
-    /// <param name="threads">Pool to run on.</param>
-    /// <exception cref="ArgumentException">The lengths do not belong together.</exception>
-    public static void QuantizeGated(ReadOnlySpan<float> gate, Span<float> up, int cols, int block, Span<byte> rows, KernelThreads threads)
-    {
-        if (gate.Length != up.Length)
-            throw new ArgumentException($"gate of {gate.Length} and up of {up.Length} values");
-        fixed (float* pg = gate, pu = up)
-            Quantize(pg, pu, up.Length, cols, block, rows, LeastGatedValues, threads);
-    }
-
-    private static void Quantize(float* gate, float* x, int length, int cols, int block, Span<byte> rows, int leastValues, KernelThreads threads)
-    {
         ArgumentNullException.ThrowIfNull(threads);
-        var count = length / cols;
-        if (length % cols != 0 || cols % block != 0 || block % 32 != 0 || rows.Length != (long)count * RowBytes(cols, block))
-            throw new ArgumentException($"{length} values in rows of {cols} and blocks of {block} do not fit {rows.Length} bytes");
+        var count = x.Length / cols;
+        if (x.Length % cols != 0 || cols % block != 0 || block % 32 != 0 || rows.Length != (long)count * RowBytes(cols, block))
+            throw new ArgumentException($"{x.Length} values in rows of {cols} and blocks of {block} do not fit {rows.Length} bytes");
+        fixed (float* px = x)
         fixed (byte* p = rows)
-            threads.Run(count, Math.Max(1, leastValues / cols), new QuantizeJob(gate, x, cols, block, p));
+            threads.Run(count, Math.Max(1, LeastValues / cols), new QuantizeJob(px, cols, block, p));
     }
 
     /// <summary>Quantises one row.</summary>
@@ -74,29 +52,32 @@ public static unsafe class IntegerActivations
             throw new ArgumentException($"{x.Length} values in blocks of {block} need {RowBytes(x.Length, block)} bytes, but there are {row.Length}");
         fixed (float* px = x)
         fixed (byte* p = row)
-        {
-            var view = new IntegerRow(p, x.Length);
-            var (piece, at) = (Math.Max(block, Many), 0);
-            var many = Avx512BW.IsSupported && Vector512.IsHardwareAccelerated && piece % Many == 0;
-            for (; many && at <= x.Length - piece; at += piece)
-                QuantizePiece(px + at, piece, block, view, at);
-            for (; at < x.Length; at += block)
-                QuantizeBlock(px + at, block, view, at / block);
-        }
+            QuantizeBlocks(px, x.Length, block, new IntegerRow(p, x.Length), 0);
     }
 
-    private readonly struct QuantizeJob(float* gate, float* x, int cols, int block, byte* rows) : IKernelJob
+    /// <summary>Quantises some blocks of a row.</summary>
+    /// <param name="x">Their values.</param>
+    /// <param name="count">How many, a multiple of the block.</param>
+    /// <param name="block">A: 32 or 256.</param>
+    /// <param name="row">The row.</param>
+    /// <param name="start">Where the values stand in it, a multiple of the block.</param>
+    internal static void QuantizeBlocks(float* x, int count, int block, IntegerRow row, int start)
+    {
+        var (piece, at) = (Math.Max(block, Many), 0);
+        var many = Avx512BW.IsSupported && Vector512.IsHardwareAccelerated && piece % Many == 0;
+        for (; many && at <= count - piece; at += piece)
+            QuantizePiece(x + at, piece, block, row, start + at);
+        for (; at < count; at += block)
+            QuantizeBlock(x + at, block, row, (start + at) / block);
+    }
+
+    private readonly struct QuantizeJob(float* x, int cols, int block, byte* rows) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
         {
             var rowBytes = RowBytes(cols, block);
             for (var t = start; t < end; t++)
-            {
-                var row = new Span<float>(x + ((long)t * cols), cols);
-                if (gate != null)
-                    SwiGlu.InPlace(new ReadOnlySpan<float>(gate + ((long)t * cols), cols), row);
-                QuantizeRow(row, block, new Span<byte>(rows + ((long)t * rowBytes), rowBytes));
-            }
+                QuantizeBlocks(x + ((long)t * cols), cols, block, new IntegerRow(rows + ((long)t * rowBytes), cols), 0);
         }
     }
 

@@ -72,7 +72,7 @@ public static unsafe class IntegerMatMul
                     continue;
                 next += TokenBytes(products[i], !rows.IsEmpty, rowBytes);
                 if (products[i].Tokens > 1 && list != null)
-                    Gather(px, rowBytes, list + products[i].FirstRow, products[i].Tokens, plan.Tokens);
+                    IntegerRows.Gather(px, rowBytes, list + products[i].FirstRow, products[i].Tokens, plan.Tokens);
                 else
                     plan.Tokens = px + ((long)(list == null ? products[i].FirstRow : list[products[i].FirstRow]) * rowBytes);
             }
@@ -136,26 +136,16 @@ public static unsafe class IntegerMatMul
         var block = WeightFormats.BlockLength(weight.Format);
         var rowBytes = IntegerActivations.RowBytes(weight.Cols, block);
         var quantizedBytes = (long)tokens * rowBytes;
-        var scratch = new ScratchAction { Weight = weight, Tokens = tokens };
-        if (!WeightFormats.TryDispatchInteger(weight.Format, ref scratch))
-            throw new ArgumentException($"{weight.Format} has no integer products");
-        var quantized = threads.Scratch(worker, quantizedBytes + scratch.Bytes);
+        var quantized = threads.Scratch(worker, quantizedBytes + IntegerRows.ScratchBytes(weight, tokens));
         for (var t = 0; t < tokens; t++)
             IntegerActivations.QuantizeRow(new ReadOnlySpan<float>(x + ((long)t * xStride), weight.Cols), block, new Span<byte>(quantized + ((long)t * rowBytes), rowBytes));
-        var action = new RowsAction { Weight = weight, X = quantized, XStride = rowBytes, Y = y, YStride = yStride, Tokens = tokens, End = weight.Rows, Scratch = quantized + quantizedBytes };
-        WeightFormats.TryDispatchInteger(weight.Format, ref action);
+        IntegerRows.Multiply(weight, 0, weight.Rows, quantized, rowBytes, y, yStride, tokens, quantized + quantizedBytes);
     }
 
     private static bool SharesTokens(in Product a, in Product b) => a.FirstRow == b.FirstRow && a.Tokens == b.Tokens;
 
     // Rows brought together from a list.
     private static long TokenBytes(in Product product, bool listed, int rowBytes) => listed && product.Tokens > 1 ? (long)product.Tokens * rowBytes : 0;
-
-    private static void Gather(byte* x, int rowBytes, int* list, int count, byte* target)
-    {
-        for (var i = 0; i < count; i++)
-            Buffer.MemoryCopy(x + ((long)list[i] * rowBytes), target + ((long)i * rowBytes), rowBytes, rowBytes);
-    }
 
     // An item must be worth handing out: about 64k multiply-adds.
     private static int Grain(ReadOnlySpan<Product> products, int block)
@@ -205,33 +195,6 @@ public static unsafe class IntegerMatMul
         }
     }
 
-    private struct ScratchAction : IIntegerAction
-    {
-        public WeightMatrix Weight;
-        public int Tokens;
-        public long Bytes;
-
-        public void Invoke<TFormat>()
-            where TFormat : struct, IIntegerFormat<TFormat> => Bytes = IntegerRows.ScratchBytes<TFormat>(Weight, Tokens);
-    }
-
-    private struct RowsAction : IIntegerAction
-    {
-        public WeightMatrix Weight;
-        public byte* X;
-        public int XStride;
-        public float* Y;
-        public int YStride;
-        public int Tokens;
-        public int Start;
-        public int End;
-        public byte* Scratch;
-
-        public readonly void Invoke<TFormat>()
-            where TFormat : struct, IIntegerFormat<TFormat> =>
-            IntegerRows.Multiply<TFormat>(Weight, Start, End, X, XStride, Y, YStride, Tokens, Scratch);
-    }
-
     private readonly struct UnitsJob(Job job) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
@@ -246,14 +209,9 @@ public static unsafe class IntegerMatMul
                 var stop = Math.Min(end, plan.FirstUnit + units);
                 var (firstRow, lastRow) = ((start - plan.FirstUnit) * UnitRows, Math.Min((stop - plan.FirstUnit) * UnitRows, product.Weight.Rows));
                 start = stop;
-                var scratch = new ScratchAction { Weight = product.Weight, Tokens = product.Tokens };
-                WeightFormats.TryDispatchInteger(product.Weight.Format, ref scratch);
-                var rows = new RowsAction
-                {
-                    Scratch = scratch.Bytes > 0 ? job.Threads.Scratch(worker, scratch.Bytes) : null,
-                    Weight = product.Weight, X = plan.Tokens, XStride = job.RowBytes, Y = job.Y + product.Output, YStride = product.Weight.Rows, Tokens = product.Tokens, Start = firstRow, End = lastRow,
-                };
-                WeightFormats.TryDispatchInteger(product.Weight.Format, ref rows);
+                var scratchBytes = IntegerRows.ScratchBytes(product.Weight, product.Tokens);
+                var scratch = scratchBytes > 0 ? job.Threads.Scratch(worker, scratchBytes) : null;
+                IntegerRows.Multiply(product.Weight, firstRow, lastRow, plan.Tokens, job.RowBytes, job.Y + product.Output + firstRow, product.Weight.Rows, product.Tokens, scratch);
             }
         }
     }

@@ -21,8 +21,54 @@ internal static unsafe class IntegerRows
     // From so many tokens on, interleaving rows on the way is faster than the row kernels for AVX512-VNNI; docs/PERFORMANCE.md.
     private const int VnniThreshold = 3;
 
-    /// <summary>Bytes of scratch memory that <see cref="Multiply"/> needs.</summary>
-    public static long ScratchBytes<TFormat>(WeightMatrix weight, int tokens)
+    /// <summary>Bytes of scratch memory that <see cref="Multiply(WeightMatrix, int, int, byte*, long, float*, long, int, byte*)"/> needs.</summary>
+    /// <param name="weight">W [M, K].</param>
+    /// <param name="tokens">T.</param>
+    /// <exception cref="ArgumentException">The weight's format has no integer products.</exception>
+    public static long ScratchBytes(WeightMatrix weight, int tokens)
+    {
+        var action = new ScratchAction { Weight = weight, Tokens = tokens };
+        Dispatch(weight, ref action);
+        return action.Bytes;
+    }
+
+    /// <summary>y[t, m] for rows [start, end).</summary>
+    /// <param name="weight">W [M, K].</param>
+    /// <param name="start">First row, a multiple of 32.</param>
+    /// <param name="end">One past the last row.</param>
+    /// <param name="x">T quantised rows.</param>
+    /// <param name="xStride">Bytes from one to the next.</param>
+    /// <param name="y">[T, M] from the first of these rows on.</param>
+    /// <param name="yStride">Values from one token's results to the next.</param>
+    /// <param name="tokens">T.</param>
+    /// <param name="scratch">At least <see cref="ScratchBytes(WeightMatrix, int)"/>.</param>
+    /// <exception cref="ArgumentException">The weight's format has no integer products.</exception>
+    public static void Multiply(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens, byte* scratch)
+    {
+        var action = new MultiplyAction { Weight = weight, Start = start, End = end, X = x, XStride = xStride, Y = y - start, YStride = yStride, Tokens = tokens, Scratch = scratch };
+        Dispatch(weight, ref action);
+    }
+
+    /// <summary>Brings quantised rows together.</summary>
+    /// <param name="x">Rows.</param>
+    /// <param name="rowBytes">Bytes of each.</param>
+    /// <param name="list">Which ones.</param>
+    /// <param name="count">How many.</param>
+    /// <param name="target">Receives them.</param>
+    public static void Gather(byte* x, int rowBytes, int* list, int count, byte* target)
+    {
+        for (var i = 0; i < count; i++)
+            Buffer.MemoryCopy(x + ((long)list[i] * rowBytes), target + ((long)i * rowBytes), rowBytes, rowBytes);
+    }
+
+    private static void Dispatch<TAction>(WeightMatrix weight, ref TAction action)
+        where TAction : struct, IIntegerAction
+    {
+        if (!WeightFormats.TryDispatchInteger(weight.Format, ref action))
+            throw new ArgumentException($"{weight.Format} has no integer products");
+    }
+
+    private static long ScratchBytes<TFormat>(WeightMatrix weight, int tokens)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
         if (weight.Interleaved != null || Interleaves<TFormat>(tokens))
@@ -30,17 +76,7 @@ internal static unsafe class IntegerRows
         return UsesPortableTiles<TFormat>(weight, tokens) ? PortableTiles.ScratchBytes(TFormat.Panel, tokens) : 0;
     }
 
-    /// <summary>y[t, m] for rows [start, end).</summary>
-    /// <param name="weight">W [M, K].</param>
-    /// <param name="start">First row.</param>
-    /// <param name="end">One past the last row.</param>
-    /// <param name="x">T quantised rows.</param>
-    /// <param name="xStride">Bytes from one to the next.</param>
-    /// <param name="y">[T, M].</param>
-    /// <param name="yStride">Values from one token's results to the next.</param>
-    /// <param name="tokens">T.</param>
-    /// <param name="scratch">At least <see cref="ScratchBytes"/>.</param>
-    public static void Multiply<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens, byte* scratch)
+    private static void Multiply<TFormat>(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens, byte* scratch)
         where TFormat : struct, IIntegerFormat<TFormat>
     {
         if (weight.Interleaved != null || Interleaves<TFormat>(tokens))
@@ -90,5 +126,31 @@ internal static unsafe class IntegerRows
             for (var t = 0; t < tokens; t++)
                 y[(t * yStride) + m] = IntegerDot.Dot<TFormat>(row, new IntegerRow(x + (t * xStride), weight.Cols), weight.Cols / TFormat.BlockLength);
         }
+    }
+
+    private struct ScratchAction : IIntegerAction
+    {
+        public WeightMatrix Weight;
+        public int Tokens;
+        public long Bytes;
+
+        public void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat> => Bytes = ScratchBytes<TFormat>(Weight, Tokens);
+    }
+
+    private struct MultiplyAction : IIntegerAction
+    {
+        public WeightMatrix Weight;
+        public int Start;
+        public int End;
+        public byte* X;
+        public long XStride;
+        public float* Y;
+        public long YStride;
+        public int Tokens;
+        public byte* Scratch;
+
+        public readonly void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat> => Multiply<TFormat>(Weight, Start, End, X, XStride, Y, YStride, Tokens, Scratch);
     }
 }

@@ -1,0 +1,205 @@
+using Hadal.Numerics.Formats;
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Numerics.Kernels.Integer;
+
+/// <summary>
+/// The first halves of gated MLPs with activations of 8 bits: silu(gate x) * (up x) (<see cref="SwiGlu"/>), quantised again for the down-projections. A worker takes the
+/// same rows of gate and up and does the rest while their results are in its cache. The bits are those of the products, SwiGLU and quantisation one after the other.
+/// </summary>
+/// <remarks>Shape letters: T tokens, K input channels, I intermediate channels. All MLPs of a call are one job of the threads, of which an item is some rows of gate and up.</remarks>
+public static unsafe class GatedMatMul
+{
+    /// <summary>Rows of gate and up that are one item of a job: a whole number of panels and of the smaller blocks, and a part of the larger ones.</summary>
+    private const int UnitRows = 32;
+
+    // Results of gate and up that are at hand at once stay in the second-level cache.
+    private const int PieceBytes = 128 << 10;
+
+    /// <summary>Bytes of quantised results.</summary>
+    public static long ResultBytes(ReadOnlySpan<GatedProduct> products)
+    {
+        long bytes = 0;
+        foreach (var product in products)
+            bytes += (long)product.Tokens * ResultRowBytes(product);
+        return bytes;
+    }
+
+    /// <summary>Bytes of working memory.</summary>
+    /// <param name="products">The MLPs.</param>
+    /// <param name="listed">Whether their rows are taken from a list.</param>
+    public static long WorkspaceBytes(ReadOnlySpan<GatedProduct> products, bool listed)
+    {
+        var bytes = (long)products.Length * sizeof(Plan);
+        foreach (var product in products)
+            bytes += TokenBytes(product, listed) + ValueBytes(product) + CounterBytes(product);
+        return bytes;
+    }
+
+    /// <summary>Computes them.</summary>
+    /// <param name="products">Matrices of one K, in formats of one block length that have integer products.</param>
+    /// <param name="x">Rows of <see cref="IntegerActivations.RowBytes"/> bytes.</param>
+    /// <param name="rows">The list of rows that the products refer to; empty when it is 0, 1, 2 and so on.</param>
+    /// <param name="y">Receives the quantised rows [T, I] of each MLP, those of one behind those of the other; <see cref="ResultBytes"/>. May not lie where x does.</param>
+    /// <param name="workspace">At least <see cref="WorkspaceBytes"/>.</param>
+    /// <param name="threads">Pool to run on.</param>
+    /// <exception cref="ArgumentException">The lengths do not fit the shapes, or a format has no integer products.</exception>
+    public static void Multiply(ReadOnlySpan<GatedProduct> products, ReadOnlySpan<byte> x, ReadOnlySpan<int> rows, Span<byte> y, Span<byte> workspace, KernelThreads threads)
+    {
+        ArgumentNullException.ThrowIfNull(threads);
+        if (products.IsEmpty)
+            return;
+        Check(products, x.Length, rows, y.Length, workspace.Length);
+        var rowBytes = RowBytes(products[0]);
+        fixed (GatedProduct* p = products)
+        fixed (byte* px = x, py = y, work = workspace)
+        fixed (int* list = rows)
+        {
+            var plans = (Plan*)work;
+            var next = work + (products.Length * (long)sizeof(Plan));
+            var result = py;
+            var units = 0;
+            for (var i = 0; i < products.Length; i++)
+            {
+                ref readonly var product = ref p[i];
+                ref var plan = ref plans[i];
+                plan = new Plan { FirstUnit = units, Tokens = px + ((long)(list == null ? product.FirstRow : list[product.FirstRow]) * rowBytes), Results = result };
+                units += product.Gate.Rows / UnitRows;
+                result += (long)product.Tokens * ResultRowBytes(product);
+                if (TokenBytes(product, list != null) > 0)
+                {
+                    plan.Tokens = next;
+                    IntegerRows.Gather(px, rowBytes, list + product.FirstRow, product.Tokens, next);
+                    next += TokenBytes(product, true);
+                }
+
+                if (Block(product) <= UnitRows)
+                    continue;
+                plan.Values = (float*)next;
+                plan.Counters = (int*)(next + ValueBytes(product));
+                new Span<byte>(plan.Counters, (int)CounterBytes(product)).Clear();
+                next += ValueBytes(product) + CounterBytes(product);
+            }
+
+            // An item is worth handing out: about 128k multiply-adds.
+            var grain = (int)Math.Clamp(65536 / ((long)products[0].Gate.Cols * UnitRows * products[0].Tokens), 1, 64);
+            threads.Run(units, grain, new UnitsJob(p, plans, products.Length, rowBytes, threads));
+        }
+    }
+
+    // Results that get one scale, 32 or 256; a row is a whole number of them.
+    private static int Block(in GatedProduct product) => WeightFormats.BlockLength(product.Down.Format);
+
+    private static int ResultRowBytes(in GatedProduct product) => IntegerActivations.RowBytes(product.Gate.Rows, Block(product));
+
+    private static int RowBytes(in GatedProduct product) => IntegerActivations.RowBytes(product.Gate.Cols, WeightFormats.BlockLength(product.Gate.Format));
+
+    // Rows brought together from a list.
+    private static long TokenBytes(in GatedProduct product, bool listed) => listed && product.Tokens > 1 ? (long)product.Tokens * RowBytes(product) : 0;
+
+    // Values of blocks that are made by several items, and how many items of each block are done.
+    private static long ValueBytes(in GatedProduct product) => Block(product) <= UnitRows ? 0 : (long)product.Tokens * product.Gate.Rows * sizeof(float);
+
+    private static long CounterBytes(in GatedProduct product) => Block(product) <= UnitRows ? 0 : ((product.Gate.Rows / Block(product) * sizeof(int)) + 63) & ~63;
+
+    private static void Check(ReadOnlySpan<GatedProduct> products, int xBytes, ReadOnlySpan<int> rows, int yBytes, int workspaceBytes)
+    {
+        var cols = products[0].Gate.Cols;
+        var block = WeightFormats.BlockLength(products[0].Gate.Format);
+        var available = xBytes / RowBytes(products[0]);
+        foreach (var product in products)
+        {
+            var (gate, up, down, first, tokens) = product;
+            foreach (var weight in (ReadOnlySpan<WeightMatrix>)[gate, up])
+            {
+                if (weight.IsEmpty || weight.Cols != cols || weight.Rows != gate.Rows || WeightFormats.BlockLength(weight.Format) != block || !WeightFormats.HasIntegerProducts(weight.Format))
+                    throw new ArgumentException($"gate and up are [{gate.Rows}, {cols}] in formats with integer products in blocks of {block}, but one is {weight.Format} [{weight.Rows}, {weight.Cols}]");
+            }
+
+            if (down.Cols != gate.Rows || !WeightFormats.HasIntegerProducts(down.Format))
+                throw new ArgumentException($"down takes {gate.Rows} channels and has a format with integer products, but it is {down.Format} [{down.Rows}, {down.Cols}]");
+            if (tokens <= 0 || first < 0 || first + (long)tokens > (rows.IsEmpty ? available : rows.Length))
+                throw new ArgumentException($"{tokens} rows from {first} on: there are {available} rows of x and {rows.Length} in the list");
+        }
+
+        foreach (var row in rows)
+        {
+            if ((uint)row >= (uint)available)
+                throw new ArgumentException($"row {row} of {available}", nameof(rows));
+        }
+
+        if (yBytes != ResultBytes(products) || workspaceBytes < WorkspaceBytes(products, !rows.IsEmpty))
+            throw new ArgumentException($"{products.Length} gated products need y of {ResultBytes(products)} bytes and a workspace of {WorkspaceBytes(products, !rows.IsEmpty)}, but they have {yBytes} and {workspaceBytes}");
+    }
+
+    /// <summary>What is known of an MLP before the job begins.</summary>
+    private struct Plan
+    {
+        public int FirstUnit;
+
+        /// <summary>Quantised rows of x one after the other.</summary>
+        public byte* Tokens;
+
+        public byte* Results;
+        public float* Values;
+        public int* Counters;
+    }
+
+    private readonly struct UnitsJob(GatedProduct* products, Plan* plans, int count, int rowBytes, KernelThreads threads) : IKernelJob
+    {
+        public void Invoke(int start, int end, int worker)
+        {
+            for (var i = 0; i < count && start < end; i++)
+            {
+                ref readonly var product = ref products[i];
+                var stop = Math.Min(end, plans[i].FirstUnit + (product.Gate.Rows / UnitRows));
+                if (start >= stop)
+                    continue;
+                var (first, last) = ((start - plans[i].FirstUnit) * UnitRows, (stop - plans[i].FirstUnit) * UnitRows);
+                start = stop;
+
+                var piece = Math.Max(UnitRows, PieceBytes / (2 * sizeof(float) * product.Tokens) / UnitRows * UnitRows);
+                for (var m = first; m < last; m += piece)
+                    Rows(product, plans[i], m, Math.Min(last, m + piece), worker);
+            }
+        }
+
+        private void Rows(in GatedProduct product, in Plan plan, int start, int end, int worker)
+        {
+            var (tokens, width) = (product.Tokens, end - start);
+            var kernels = Math.Max(IntegerRows.ScratchBytes(product.Gate, tokens), IntegerRows.ScratchBytes(product.Up, tokens));
+            var results = (long)tokens * width * sizeof(float);
+            var gates = (float*)threads.Scratch(worker, (2 * results) + kernels);
+            var scratch = (byte*)gates + (2 * results);
+            var ups = plan.Values == null ? gates + ((long)tokens * width) : plan.Values + start;
+            var stride = plan.Values == null ? width : product.Gate.Rows;
+            IntegerRows.Multiply(product.Gate, start, end, plan.Tokens, rowBytes, gates, width, tokens, scratch);
+            IntegerRows.Multiply(product.Up, start, end, plan.Tokens, rowBytes, ups, stride, tokens, scratch);
+            for (var t = 0; t < tokens; t++)
+                SwiGlu.InPlace(new ReadOnlySpan<float>(gates + ((long)t * width), width), new Span<float>(ups + ((long)t * stride), width));
+            if (plan.Values == null)
+                Quantize(product, plan, ups, stride, start, end);
+            else
+                QuantizeWhole(product, plan, start, end);
+        }
+
+        // The blocks that have all their values by now: whoever makes the last ones quantises a block.
+        private static void QuantizeWhole(in GatedProduct product, in Plan plan, int start, int end)
+        {
+            var block = Block(product);
+            for (var b = start / block; b * block < end; b++)
+            {
+                var units = (Math.Min(end, (b + 1) * block) - Math.Max(start, b * block)) / UnitRows;
+                if (Interlocked.Add(ref plan.Counters[b], units) == block / UnitRows)
+                    Quantize(product, plan, plan.Values + (b * block), product.Gate.Rows, b * block, (b + 1) * block);
+            }
+        }
+
+        private static void Quantize(in GatedProduct product, in Plan plan, float* values, long stride, int start, int end)
+        {
+            var resultBytes = ResultRowBytes(product);
+            for (var t = 0; t < product.Tokens; t++)
+                IntegerActivations.QuantizeBlocks(values + (t * stride), end - start, Block(product), new IntegerRow(plan.Results + ((long)t * resultBytes), product.Gate.Rows), start);
+        }
+    }
+}

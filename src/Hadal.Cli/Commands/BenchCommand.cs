@@ -87,10 +87,15 @@ internal static class BenchCommand
                 (memory with { WeightBytes = fromFile || repack ? memory.WeightBytes : 0 }).Check();
                 var speculation = drafts.Read(result);
                 using var repacked = repack ? new RepackedWeights(checkpoint, pool) : null;
-                var deepSeek = new DeepSeek(checkpoint, dropMtp: speculation is null, repacked: repacked);
+                using var loading = new ProgressLine(terminal, repack ? "loading and repacking" : "loading");
+                var deepSeek = new DeepSeek(checkpoint, dropMtp: speculation is null, loading, repacked);
+                loading.Dispose();
                 using var progress = new ProgressLine(terminal, "decoding rounds");
                 var measured = new ModelBenchmark(checkpoint, deepSeek, pool, options).Run(plan, plan.Rounds > 1 ? progress : null, cancellation);
-                return speculation is null
+                progress.Dispose();
+                if (measured.Rounds.Count < plan.Rounds && plan.Rounds > 1)
+                    terminal.Notice($"interrupted: this is what {measured.Rounds.Count} of {plan.Rounds} rounds found");
+                return speculation is null || cancellation.IsCancellationRequested
                     ? measured
                     : measured with { Speculation = new SpeculationBenchmark(deepSeek, pool, options).Run(speculation, plan.PromptTokens, plan.GenerateTokens, cancellation) };
             }
@@ -121,7 +126,9 @@ internal static class BenchCommand
                     {
                         Type = null, SplitUpProjection = !result.GetValue(wholeKvB), IncludeMtp = !result.GetValue(dropMtp), Name = $"{result.GetValue(shape)}, {checkpoint.Path}",
                     };
-                    var report = GgufConversion.Run(checkpoint, file, options, pool, cancellation: cancellation);
+                    using var writing = new ProgressLine(terminal, "writing");
+                    var report = GgufConversion.Run(checkpoint, file, options, pool, new ConversionSteps(writing), cancellation);
+                    writing.Dispose();
                     terminal.Notice($"{file}: {report.Tensors.Count} tensors, {Display.Bytes(report.ByteLength)} of random weights");
                     return Task.FromResult(ExitCode.Success);
                 }
@@ -139,7 +146,7 @@ internal static class BenchCommand
                 terminal.Notice($"{picture}: {(figures.Rounds.Count > 0 ? "the rounds beside their bandwidth" : "the figures under their roofs")}");
             }
 
-            return Task.FromResult(ExitCode.Success);
+            return Task.FromResult(cancellation.IsCancellationRequested ? ExitCode.Interrupted : ExitCode.Success);
         });
         return command;
     }

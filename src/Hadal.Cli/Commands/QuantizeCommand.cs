@@ -57,7 +57,7 @@ internal static class QuantizeCommand
             using var checkpoint = Checkpoint.Open(model.Path(result, terminal));
             using var threads = new KernelThreads(model.Threads(result));
             using var progress = new ProgressLine(terminal, "writing");
-            var told = new Progress(progress);
+            var told = new ConversionSteps(progress);
             var path = result.GetRequiredValue(output);
             var report = result.GetValue(to) == Target.Fp8
                 ? Fp8Conversion.Run(checkpoint, path, new Fp8ConversionOptions { PowerOfTwoScales = result.GetValue(ue8m0) }, threads, told, cancellation)
@@ -111,9 +111,4 @@ internal static class QuantizeCommand
             ["calc_diff"] = t.CalcDiff,
         })]),
     };
-
-    private sealed class Progress(ProgressLine line) : IProgress<ConversionProgress>
-    {
-        public void Report(ConversionProgress value) => line.Report(value.ByteCount == 0 ? 1 : (double)value.BytesDone / value.ByteCount);
-    }
 }

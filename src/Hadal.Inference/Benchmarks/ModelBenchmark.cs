@@ -48,7 +48,7 @@ public sealed class ModelBenchmark
     /// <summary>Runs the measurement.</summary>
     /// <param name="plan">What to measure.</param>
     /// <param name="progress">Told which part of the rounds is done, between two of them.</param>
-    /// <param name="cancellation">Ends it between two steps.</param>
+    /// <param name="cancellation">Ends it between two steps; the rounds that are whole by then are the result, and where there is none, it throws.</param>
     public BenchmarkResult Run(BenchmarkPlan plan, IProgress<double>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(plan);
@@ -85,16 +85,20 @@ public sealed class ModelBenchmark
             }
 
             var prefillSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-            var rounds = new Round[plan.Rounds];
-            for (var i = 0; i < rounds.Length; i++)
+            var rounds = new List<Round>();
+            while (rounds.Count < plan.Rounds)
             {
                 foreach (var cache in caches)
                     cache.Truncate(plan.PromptTokens);
-                rounds[i] = Decode(caches, random, plan.GenerateTokens, traffic, context, cancellation) with { Before = i == 0 ? before : rounds[i - 1].After };
+                if (Decode(caches, random, plan.GenerateTokens, traffic, context, cancellation) is not { } round)
+                    break;
                 memory = Math.Max(memory, Memory(peak: false) - bandwidths.ByteLength);
-                rounds[i] = rounds[i] with { After = bandwidths.Measure() / 1e9 };
-                progress?.Report((i + 1.0) / rounds.Length);
+                rounds.Add(round with { Before = rounds.Count == 0 ? before : rounds[^1].After, After = bandwidths.Measure() / 1e9 });
+                progress?.Report((double)rounds.Count / plan.Rounds);
             }
+
+            if (rounds.Count == 0)
+                cancellation.ThrowIfCancellationRequested();
 
             var bandwidth = rounds.Average(static r => r.Bandwidth);
             var weightBytes = rounds.Average(static r => r.WeightBytes);
@@ -131,7 +135,7 @@ public sealed class ModelBenchmark
                 WeightsBytes = checkpoint.Tensors.Sum(t => t.ByteLength),
                 CacheBytes = (long)pool.PageCount * pool.PageTokens * pool.Layers * CacheRow.Bytes(pool.Format, pool.RowWidth),
                 FirstTokenSeconds = firstToken,
-                Contexts = Contexts(plan, bandwidth * 1e9, peak, cancellation),
+                Contexts = rounds.Count < plan.Rounds ? [] : Contexts(plan, bandwidth * 1e9, peak, cancellation),
                 PeakRssBytes = memory,
             };
         }
@@ -192,7 +196,8 @@ public sealed class ModelBenchmark
         model.Forward(batch, context);
     }
 
-    private Round Decode(SequenceCache[] caches, Random random, int count, WeightTraffic traffic, ForwardContext context, CancellationToken cancellation)
+    // Null where it was cancelled.
+    private Round? Decode(SequenceCache[] caches, Random random, int count, WeightTraffic traffic, ForwardContext context, CancellationToken cancellation)
     {
         var tokens = RandomTokens(random, caches.Length * count);
         var step = new int[caches.Length];
@@ -203,7 +208,8 @@ public sealed class ModelBenchmark
         var begin = Stopwatch.GetTimestamp();
         for (var i = 0; i < count; i++)
         {
-            cancellation.ThrowIfCancellationRequested();
+            if (cancellation.IsCancellationRequested)
+                return null;
             var start = Stopwatch.GetTimestamp();
             tokens.AsSpan(i * caches.Length, caches.Length).CopyTo(step);
             Step(caches, step, context);

@@ -67,6 +67,22 @@ public sealed class ModelBenchmarkTests
         Assert.All(r.Rounds, x => Assert.True(x.RooflineFraction > 0));
     }
 
+    // What was measured before Ctrl-C is not lost.
+    [Fact]
+    public async Task WholeRoundsAreTheResultOfARunThatIsInterrupted()
+    {
+        using var checkpoint = new SyntheticCheckpoint(Small, FormatMix.Parse("q8_0"));
+        using var threads = new KernelThreads(1);
+        using var interrupt = new CancellationTokenSource();
+        var plan = new BenchmarkPlan { PromptTokens = 5, GenerateTokens = 3, Rounds = 50, Contexts = [40] };
+        var benchmark = new ModelBenchmark(checkpoint, new DeepSeek(checkpoint), threads, new ForwardOptions());
+        var r = benchmark.Run(plan, new AtTwoFiftieths(interrupt), interrupt.Token);
+        Assert.Equal((2, 0), (r.Rounds.Count, r.Contexts.Count));
+        Assert.Equal(r.Rounds[1].ReadBandwidthAfterGbS, r.ReadBandwidthAfterGbS);
+        await interrupt.CancelAsync();
+        Assert.Throws<OperationCanceledException>(() => benchmark.Run(plan, cancellation: interrupt.Token));
+    }
+
     [Theory]
     [InlineData("q4_k_m")]
     [InlineData("q5_0")]
@@ -146,5 +162,14 @@ public sealed class ModelBenchmarkTests
         }
 
         public void Routing(int layer, ReadOnlySpan<int> ids, ReadOnlySpan<float> weights) => Experts.AddRange(ids.ToArray().Distinct().Select(id => (layer, id)));
+    }
+
+    private sealed class AtTwoFiftieths(CancellationTokenSource interrupt) : IProgress<double>
+    {
+        public void Report(double value)
+        {
+            if (value >= 2 / 50.0)
+                interrupt.Cancel();
+        }
     }
 }

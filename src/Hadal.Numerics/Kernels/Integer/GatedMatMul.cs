@@ -30,7 +30,7 @@ public static unsafe class GatedMatMul
     /// <param name="listed">Whether their rows are taken from a list.</param>
     public static long WorkspaceBytes(ReadOnlySpan<GatedProduct> products, bool listed)
     {
-        var bytes = (long)products.Length * sizeof(Plan);
+        var bytes = EndsBytes(products.Length) + ((long)products.Length * sizeof(Plan));
         foreach (var product in products)
             bytes += TokenBytes(product, listed) + ValueBytes(product) + CounterBytes(product);
         return bytes;
@@ -55,25 +55,33 @@ public static unsafe class GatedMatMul
         fixed (byte* px = x, py = y, work = workspace)
         fixed (int* list = rows)
         {
-            var plans = (Plan*)work;
-            var next = work + (products.Length * (long)sizeof(Plan));
-            var result = py;
-            var units = 0;
+            var ends = (int*)work;
+            var plans = (Plan*)(work + EndsBytes(products.Length));
+            var next = (byte*)(plans + products.Length);
+            var (units, results) = (0, 0L);
             for (var i = 0; i < products.Length; i++)
             {
                 ref readonly var product = ref p[i];
-                ref var plan = ref plans[i];
-                plan = new Plan { FirstUnit = units, Tokens = px + ((long)(list == null ? product.FirstRow : list[product.FirstRow]) * rowBytes), Results = result };
                 units += product.Gate.Rows / UnitRows;
-                result += (long)product.Tokens * ResultRowBytes(product);
-                if (TokenBytes(product, list != null) > 0)
+                ends[i] = units;
+                var tokens = px + ((long)(list == null ? product.FirstRow : list[product.FirstRow]) * rowBytes);
+                if (TokenBytes(product, list != null) is > 0 and var bytes)
                 {
-                    plan.Tokens = next;
-                    IntegerRows.Gather(px, rowBytes, list + product.FirstRow, product.Tokens, next);
-                    next += TokenBytes(product, true);
+                    tokens = next;
+                    next += bytes;
+                    IntegerRows.Gather(px, rowBytes, list + product.FirstRow, product.Tokens, tokens);
                 }
 
-                if (Block(product) <= UnitRows)
+                ref var plan = ref plans[i];
+                plan = new Plan
+                {
+                    Gate = new StreamedRows(product.Gate, tokens, rowBytes, product.Tokens), Up = new StreamedRows(product.Up, tokens, rowBytes, product.Tokens),
+                    Tokens = tokens, Count = product.Tokens, Width = product.Gate.Rows, Block = Block(product), Results = py + results,
+                };
+                if (!plan.Gate.AreReady || !plan.Up.AreReady)
+                    plan.ScratchBytes = Math.Max(IntegerRows.ScratchBytes(product.Gate, product.Tokens), IntegerRows.ScratchBytes(product.Up, product.Tokens));
+                results += (long)product.Tokens * ResultRowBytes(product);
+                if (plan.Block <= UnitRows)
                     continue;
                 plan.Values = (float*)next;
                 plan.Counters = (int*)(next + ValueBytes(product));
@@ -83,9 +91,11 @@ public static unsafe class GatedMatMul
 
             // An item is worth handing out: about 128k multiply-adds.
             var grain = (int)Math.Clamp(65536 / ((long)products[0].Gate.Cols * UnitRows * products[0].Tokens), 1, 64);
-            threads.Run(units, grain, new UnitsJob(p, plans, products.Length, rowBytes, threads));
+            threads.Run(units, grain, new UnitsJob(p, ends, plans, rowBytes, threads));
         }
     }
+
+    private static long EndsBytes(int products) => ((products * sizeof(int)) + 63) & ~63;
 
     // Results that get one scale, 32 or 256; a row is a whole number of them.
     private static int Block(in GatedProduct product) => WeightFormats.BlockLength(product.Down.Format);
@@ -135,71 +145,82 @@ public static unsafe class GatedMatMul
     /// <summary>What is known of an MLP before the job begins.</summary>
     private struct Plan
     {
-        public int FirstUnit;
+        public StreamedRows Gate;
+        public StreamedRows Up;
 
         /// <summary>Quantised rows of x one after the other.</summary>
         public byte* Tokens;
 
+        /// <summary>T.</summary>
+        public int Count;
+
+        /// <summary>I.</summary>
+        public int Width;
+
+        public int Block;
         public byte* Results;
         public float* Values;
         public int* Counters;
+
+        /// <summary>What kernels need that are not those for streams.</summary>
+        public long ScratchBytes;
     }
 
-    private readonly struct UnitsJob(GatedProduct* products, Plan* plans, int count, int rowBytes, KernelThreads threads) : IKernelJob
+    private readonly struct UnitsJob(GatedProduct* products, int* ends, Plan* plans, int rowBytes, KernelThreads threads) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
         {
-            for (var i = 0; i < count && start < end; i++)
+            for (var i = 0; start < end; i++)
             {
-                ref readonly var product = ref products[i];
-                var stop = Math.Min(end, plans[i].FirstUnit + (product.Gate.Rows / UnitRows));
-                if (start >= stop)
+                if (start >= ends[i])
                     continue;
-                var (first, last) = ((start - plans[i].FirstUnit) * UnitRows, (stop - plans[i].FirstUnit) * UnitRows);
+                var stop = Math.Min(end, ends[i]);
+                var firstUnit = i == 0 ? 0 : ends[i - 1];
+                var (first, last) = ((start - firstUnit) * UnitRows, (stop - firstUnit) * UnitRows);
                 start = stop;
-
-                var piece = Math.Max(UnitRows, PieceBytes / (2 * sizeof(float) * product.Tokens) / UnitRows * UnitRows);
+                var piece = Math.Max(UnitRows, PieceBytes / (2 * sizeof(float) * plans[i].Count) / UnitRows * UnitRows);
                 for (var m = first; m < last; m += piece)
-                    Rows(product, plans[i], m, Math.Min(last, m + piece), worker);
+                    Rows(products[i], plans[i], m, Math.Min(last, m + piece), worker);
             }
         }
 
         private void Rows(in GatedProduct product, in Plan plan, int start, int end, int worker)
         {
-            var (tokens, width) = (product.Tokens, end - start);
-            var kernels = Math.Max(IntegerRows.ScratchBytes(product.Gate, tokens), IntegerRows.ScratchBytes(product.Up, tokens));
-            var results = (long)tokens * width * sizeof(float);
-            var gates = (float*)threads.Scratch(worker, (2 * results) + kernels);
+            var width = end - start;
+            var results = (long)plan.Count * width * sizeof(float);
+            var gates = (float*)threads.Scratch(worker, (2 * results) + plan.ScratchBytes);
+            var ups = plan.Values == null ? gates + ((long)plan.Count * width) : plan.Values + start;
+            var stride = plan.Values == null ? width : plan.Width;
             var scratch = (byte*)gates + (2 * results);
-            var ups = plan.Values == null ? gates + ((long)tokens * width) : plan.Values + start;
-            var stride = plan.Values == null ? width : product.Gate.Rows;
-            IntegerRows.Multiply(product.Gate, start, end, plan.Tokens, rowBytes, gates, width, tokens, scratch);
-            IntegerRows.Multiply(product.Up, start, end, plan.Tokens, rowBytes, ups, stride, tokens, scratch);
-            for (var t = 0; t < tokens; t++)
+            if (!plan.Gate.TryMultiply(start, end, gates, width))
+                IntegerRows.Multiply(product.Gate, start, end, plan.Tokens, rowBytes, gates, width, plan.Count, scratch);
+            if (!plan.Up.TryMultiply(start, end, ups, stride))
+                IntegerRows.Multiply(product.Up, start, end, plan.Tokens, rowBytes, ups, stride, plan.Count, scratch);
+            for (var t = 0; t < plan.Count; t++)
                 SwiGlu.InPlace(new ReadOnlySpan<float>(gates + ((long)t * width), width), new Span<float>(ups + ((long)t * stride), width));
             if (plan.Values == null)
-                Quantize(product, plan, ups, stride, start, end);
+                Quantize(plan, ups, stride, start, end);
             else
-                QuantizeWhole(product, plan, start, end);
+                QuantizeWhole(plan, start, end);
         }
 
         // The blocks that have all their values by now: whoever makes the last ones quantises a block.
-        private static void QuantizeWhole(in GatedProduct product, in Plan plan, int start, int end)
+        private static void QuantizeWhole(in Plan plan, int start, int end)
         {
-            var block = Block(product);
+            var block = plan.Block;
             for (var b = start / block; b * block < end; b++)
             {
                 var units = (Math.Min(end, (b + 1) * block) - Math.Max(start, b * block)) / UnitRows;
                 if (Interlocked.Add(ref plan.Counters[b], units) == block / UnitRows)
-                    Quantize(product, plan, plan.Values + (b * block), product.Gate.Rows, b * block, (b + 1) * block);
+                    Quantize(plan, plan.Values + (b * block), plan.Width, b * block, (b + 1) * block);
             }
         }
 
-        private static void Quantize(in GatedProduct product, in Plan plan, float* values, long stride, int start, int end)
+        private static void Quantize(in Plan plan, float* values, long stride, int start, int end)
         {
-            var resultBytes = ResultRowBytes(product);
-            for (var t = 0; t < product.Tokens; t++)
-                IntegerActivations.QuantizeBlocks(values + (t * stride), end - start, Block(product), new IntegerRow(plan.Results + ((long)t * resultBytes), product.Gate.Rows), start);
+            var resultBytes = IntegerActivations.RowBytes(plan.Width, plan.Block);
+            for (var t = 0; t < plan.Count; t++)
+                IntegerActivations.QuantizeBlocks(values + (t * stride), end - start, plan.Block, new IntegerRow(plan.Results + ((long)t * resultBytes), plan.Width), start);
         }
     }
 }

@@ -56,28 +56,33 @@ public static unsafe class IntegerMatMul
         fixed (float* py = y)
         fixed (int* list = rows)
         {
-            var plans = (Plan*)work;
-            var next = (long)products.Length * sizeof(Plan);
+            var ends = (int*)work;
+            var plans = (Plan*)(work + EndsBytes(products.Length));
+            var next = EndsBytes(products.Length) + ((long)products.Length * sizeof(Plan));
             var units = 0;
             for (var i = 0; i < products.Length; i++)
             {
-                var weight = products[i].Weight;
-                if (WeightFormats.BlockLength(weight.Format) != block || !WeightFormats.HasIntegerProducts(weight.Format))
-                    throw new ArgumentException($"{weight.Format} has no integer products in blocks of {block}");
-                var shares = i > 0 && SharesTokens(products[i], products[i - 1]);
-                ref var plan = ref plans[i];
-                plan = new Plan { FirstUnit = units, Tokens = shares ? plans[i - 1].Tokens : work + next };
-                units += (weight.Rows + UnitRows - 1) / UnitRows;
-                if (shares)
-                    continue;
-                next += TokenBytes(products[i], !rows.IsEmpty, rowBytes);
-                if (products[i].Tokens > 1 && list != null)
-                    IntegerRows.Gather(px, rowBytes, list + products[i].FirstRow, products[i].Tokens, plan.Tokens);
-                else
-                    plan.Tokens = px + ((long)(list == null ? products[i].FirstRow : list[products[i].FirstRow]) * rowBytes);
+                ref readonly var product = ref p[i];
+                if (WeightFormats.BlockLength(product.Weight.Format) != block || !WeightFormats.HasIntegerProducts(product.Weight.Format))
+                    throw new ArgumentException($"{product.Weight.Format} has no integer products in blocks of {block}");
+                units += (product.Weight.Rows + UnitRows - 1) / UnitRows;
+                ends[i] = units;
+                var tokens = px + ((long)(list == null ? product.FirstRow : list[product.FirstRow]) * rowBytes);
+                if (i > 0 && SharesTokens(product, p[i - 1]))
+                {
+                    tokens = plans[i - 1].Tokens;
+                }
+                else if (TokenBytes(product, list != null, rowBytes) is > 0 and var bytes)
+                {
+                    tokens = work + next;
+                    next += bytes;
+                    IntegerRows.Gather(px, rowBytes, list + product.FirstRow, product.Tokens, tokens);
+                }
+
+                plans[i] = new Plan { Rows = new StreamedRows(product.Weight, tokens, rowBytes, product.Tokens), Tokens = tokens, Y = py + product.Output, Height = product.Weight.Rows };
             }
 
-            var job = new Job { Products = p, Plans = plans, Count = products.Length, X = px, RowBytes = rowBytes, List = list, Y = py, Threads = threads };
+            var job = new Job { Ends = ends, Plans = plans, Products = p, RowBytes = rowBytes, Threads = threads };
             threads.Run(units, Grain(products, block), new UnitsJob(job));
         }
     }
@@ -112,7 +117,7 @@ public static unsafe class IntegerMatMul
         if (products.IsEmpty)
             return 0;
         var rowBytes = IntegerActivations.RowBytes(products[0].Weight.Cols, WeightFormats.BlockLength(products[0].Weight.Format));
-        var bytes = (long)products.Length * sizeof(Plan);
+        var bytes = EndsBytes(products.Length) + ((long)products.Length * sizeof(Plan));
         for (var i = 0; i < products.Length; i++)
         {
             if (i == 0 || !SharesTokens(products[i], products[i - 1]))
@@ -139,8 +144,11 @@ public static unsafe class IntegerMatMul
         var quantized = threads.Scratch(worker, quantizedBytes + IntegerRows.ScratchBytes(weight, tokens));
         for (var t = 0; t < tokens; t++)
             IntegerActivations.QuantizeRow(new ReadOnlySpan<float>(x + ((long)t * xStride), weight.Cols), block, new Span<byte>(quantized + ((long)t * rowBytes), rowBytes));
-        IntegerRows.Multiply(weight, 0, weight.Rows, quantized, rowBytes, y, yStride, tokens, quantized + quantizedBytes);
+        if (!new StreamedRows(weight, quantized, rowBytes, tokens).TryMultiply(0, weight.Rows, y, yStride))
+            IntegerRows.Multiply(weight, 0, weight.Rows, quantized, rowBytes, y, yStride, tokens, quantized + quantizedBytes);
     }
+
+    private static long EndsBytes(int products) => ((products * sizeof(int)) + 63) & ~63;
 
     private static bool SharesTokens(in Product a, in Product b) => a.FirstRow == b.FirstRow && a.Tokens == b.Tokens;
 
@@ -157,21 +165,25 @@ public static unsafe class IntegerMatMul
     /// <summary>What is known of a product before the job begins.</summary>
     private struct Plan
     {
-        public int FirstUnit;
+        public StreamedRows Rows;
 
         /// <summary>Quantised rows one after the other.</summary>
         public byte* Tokens;
+
+        public float* Y;
+
+        /// <summary>M.</summary>
+        public int Height;
     }
 
     private struct Job
     {
-        public Product* Products;
+        /// <summary>Behind the last item of each product.</summary>
+        public int* Ends;
+
         public Plan* Plans;
-        public int Count;
-        public byte* X;
+        public Product* Products;
         public int RowBytes;
-        public int* List;
-        public float* Y;
         public KernelThreads Threads;
     }
 
@@ -199,20 +211,25 @@ public static unsafe class IntegerMatMul
     {
         public void Invoke(int start, int end, int worker)
         {
-            for (var i = 0; i < job.Count && start < end; i++)
+            for (var i = 0; start < end; i++)
             {
-                var product = job.Products[i];
-                var plan = job.Plans[i];
-                var units = (product.Weight.Rows + UnitRows - 1) / UnitRows;
-                if (start >= plan.FirstUnit + units)
+                if (start >= job.Ends[i])
                     continue;
-                var stop = Math.Min(end, plan.FirstUnit + units);
-                var (firstRow, lastRow) = ((start - plan.FirstUnit) * UnitRows, Math.Min((stop - plan.FirstUnit) * UnitRows, product.Weight.Rows));
+                var stop = Math.Min(end, job.Ends[i]);
+                var firstUnit = i == 0 ? 0 : job.Ends[i - 1];
+                ref readonly var plan = ref job.Plans[i];
+                var (firstRow, lastRow) = ((start - firstUnit) * UnitRows, Math.Min((stop - firstUnit) * UnitRows, plan.Height));
                 start = stop;
-                var scratchBytes = IntegerRows.ScratchBytes(product.Weight, product.Tokens);
-                var scratch = scratchBytes > 0 ? job.Threads.Scratch(worker, scratchBytes) : null;
-                IntegerRows.Multiply(product.Weight, firstRow, lastRow, plan.Tokens, job.RowBytes, job.Y + product.Output + firstRow, product.Weight.Rows, product.Tokens, scratch);
+                if (!plan.Rows.TryMultiply(firstRow, lastRow, plan.Y + firstRow, plan.Height))
+                    Multiply(job.Products[i], plan, firstRow, lastRow, worker);
             }
+        }
+
+        private void Multiply(in Product product, in Plan plan, int firstRow, int lastRow, int worker)
+        {
+            var scratchBytes = IntegerRows.ScratchBytes(product.Weight, product.Tokens);
+            var scratch = scratchBytes > 0 ? job.Threads.Scratch(worker, scratchBytes) : null;
+            IntegerRows.Multiply(product.Weight, firstRow, lastRow, plan.Tokens, job.RowBytes, plan.Y + firstRow, plan.Height, product.Tokens, scratch);
         }
     }
 }

@@ -76,18 +76,24 @@ internal static unsafe class InterleavedTiles
     /// <param name="yStride">Values from one token's results to the next.</param>
     /// <param name="ahead">Bytes from a panel to what is asked for while it is read.</param>
     public static InterleavedArguments Arguments<TFormat>(int panels, int cols, long xStride, long yStride, long ahead = PanelAhead)
-        where TFormat : struct, IIntegerFormat<TFormat>
+        where TFormat : struct, IIntegerFormat<TFormat> =>
+        Arguments(TFormat.BlockLength, TFormat.Panel.SumLength, cols, xStride) with { Panels = panels, ResultStride = yStride * sizeof(float), Ahead = ahead };
+
+    /// <summary>The same for a stream of panels, without their number and where results go.</summary>
+    /// <param name="blockLength">Weights of a block.</param>
+    /// <param name="sumLength">Activations of a sum that the format uses.</param>
+    /// <param name="cols">K.</param>
+    /// <param name="xStride">Bytes from one token's activations to the next.</param>
+    public static InterleavedArguments Arguments(int blockLength, int sumLength, int cols, long xStride)
     {
         var row = new IntegerRow(null, cols);
         return new InterleavedArguments
         {
-            Panels = panels,
-            Blocks = cols / TFormat.BlockLength,
-            ResultStride = yStride * sizeof(float),
+            Blocks = cols / blockLength,
             TokenStride = xStride,
-            Sums = (long)(TFormat.Panel.SumLength == 16 ? row.Sums16 : row.Sums32),
+            Sums = (long)(sumLength == 16 ? row.Sums16 : row.Sums32),
             Scales = (long)row.Scales,
-            Ahead = ahead,
+            Ahead = PanelAhead,
         };
     }
 

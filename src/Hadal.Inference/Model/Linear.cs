@@ -111,11 +111,11 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
     {
         var block = WeightFormats.BlockLength(gated[0].Gate.Format);
         var first = gated[0].Down;
-        foreach (var (gate, up, down, _, _) in gated)
+        foreach (ref readonly var each in gated)
         {
-            if (PathOf(gate, context) != ActivationPrecision.Int8 || PathOf(up, context) != ActivationPrecision.Int8 || PathOf(down, context) != ActivationPrecision.Int8
-                || WeightFormats.BlockLength(gate.Format) != block || WeightFormats.BlockLength(up.Format) != block
-                || (down.Cols == first.Cols && WeightFormats.BlockLength(down.Format) != WeightFormats.BlockLength(first.Format)))
+            if (PathOf(each.Gate, context) != ActivationPrecision.Int8 || PathOf(each.Up, context) != ActivationPrecision.Int8 || PathOf(each.Down, context) != ActivationPrecision.Int8
+                || WeightFormats.BlockLength(each.Gate.Format) != block || WeightFormats.BlockLength(each.Up.Format) != block
+                || (each.Down.Cols == first.Cols && WeightFormats.BlockLength(each.Down.Format) != WeightFormats.BlockLength(first.Format)))
                 return false;
         }
 
@@ -149,7 +149,7 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
         return true;
     }
 
-    private static ActivationPrecision PathOf(WeightMatrix weight, ForwardContext context) => context.Options.Activations switch
+    private static ActivationPrecision PathOf(in WeightMatrix weight, ForwardContext context) => context.Options.Activations switch
     {
         ActivationPrecision.Fp8 when weight.Format == WeightFormat.F8_E4M3 => ActivationPrecision.Fp8,
         ActivationPrecision.Int8 when WeightFormats.HasIntegerProducts(weight.Format) => ActivationPrecision.Int8,

@@ -104,34 +104,25 @@ public static class WeightFormats
     }
 
     /// <summary>Whether a format has integer products.</summary>
-    public static bool HasIntegerProducts(WeightFormat format)
-    {
-        var nothing = default(Nothing);
-        return TryDispatchInteger(format, ref nothing);
-    }
+    public static bool HasIntegerProducts(WeightFormat format) => Of(format).HasIntegerProducts;
 
     /// <summary>Values in one block.</summary>
-    public static int BlockLength(WeightFormat format)
-    {
-        var facts = default(Facts);
-        Dispatch(format, ref facts);
-        return facts.BlockLength;
-    }
+    public static int BlockLength(WeightFormat format) => Of(format).BlockLength;
 
     /// <summary>Bytes of one block.</summary>
-    public static int BlockBytes(WeightFormat format)
-    {
-        var facts = default(Facts);
-        Dispatch(format, ref facts);
-        return facts.BlockBytes;
-    }
+    public static int BlockBytes(WeightFormat format) => Of(format).BlockBytes;
 
     /// <summary>Bytes of a row of <paramref name="cols"/> values (a multiple of the block length), without E4M3 scales.</summary>
     public static long RowBytes(WeightFormat format, long cols)
     {
-        var facts = default(Facts);
-        Dispatch(format, ref facts);
+        ref readonly var facts = ref Of(format);
         return cols / facts.BlockLength * facts.BlockBytes;
+    }
+
+    private static ref readonly Facts Of(WeightFormat format)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)format, (uint)Facts.All.Length, nameof(format));
+        return ref Facts.All[(int)format];
     }
 
     /// <summary>Decodes whole blocks to float32 (E4M3: without block scales).</summary>
@@ -195,16 +186,28 @@ public static class WeightFormats
         }
     }
 
+    /// <summary>What is asked for often, said once by each format's type.</summary>
     private struct Facts : IFormatAction
     {
+        public static readonly Facts[] All = [.. Enum.GetValues<WeightFormat>().Select(Learn)];
+
         public int BlockLength;
         public int BlockBytes;
+        public bool HasIntegerProducts;
 
         public void Invoke<TFormat>()
             where TFormat : struct, IWeightFormat<TFormat>
         {
             BlockLength = TFormat.BlockLength;
             BlockBytes = TFormat.BlockBytes;
+        }
+
+        private static Facts Learn(WeightFormat format)
+        {
+            var (facts, nothing) = (default(Facts), default(Nothing));
+            Dispatch(format, ref facts);
+            facts.HasIntegerProducts = TryDispatchInteger(format, ref nothing);
+            return facts;
         }
     }
 

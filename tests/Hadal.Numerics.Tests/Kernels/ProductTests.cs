@@ -29,7 +29,7 @@ public sealed class ProductTests
         // Pairs that share their rows (as gate and up do), one row, a few, many, rows taken twice and backwards; the last ones in their own order.
         int[] rows = [8, 3, 3, 0, 5, 7, 1, 2, 6, 4, 0, 8, 0, 1, 2, 3, 4, 5, 6, 7, 8];
         (int First, int Tokens, WeightFormat Format, int Height)[] shapes =
-            [(0, 1, first, 40), (0, 1, first, 40), (1, 3, first, 33), (1, 3, second, 33), (4, 8, first, 70), (4, 8, first, 70), (12, 9, second, 31), (2, 2, second, 64)];
+            [(0, 1, first, 40), (0, 1, first, 40), (1, 3, first, 33), (1, 3, second, 33), (4, 8, first, 70), (4, 8, first, 70), (12, 9, second, 31), (2, 2, second, 64), (1, 2, first, 48), (13, 4, first, 20)];
         var matrices = shapes.Select(s => new RandomMatrix(s.Format, s.Height, Cols, random)).ToArray();
         var products = new Product[shapes.Length];
         var next = 0;

@@ -20,7 +20,7 @@ public static unsafe class GatedMatMul
     public static long ResultBytes(ReadOnlySpan<GatedProduct> products)
     {
         long bytes = 0;
-        foreach (var product in products)
+        foreach (ref readonly var product in products)
             bytes += (long)product.Tokens * ResultRowBytes(product);
         return bytes;
     }
@@ -31,8 +31,8 @@ public static unsafe class GatedMatMul
     public static long WorkspaceBytes(ReadOnlySpan<GatedProduct> products, bool listed)
     {
         var bytes = EndsBytes(products.Length) + ((long)products.Length * sizeof(Plan));
-        foreach (var product in products)
-            bytes += TokenBytes(product, listed) + ValueBytes(product) + CounterBytes(product);
+        foreach (ref readonly var product in products)
+            bytes += TokenRows.Bytes(product.Tokens, listed, RowBytes(product)) + ValueBytes(product) + CounterBytes(product);
         return bytes;
     }
 
@@ -57,25 +57,18 @@ public static unsafe class GatedMatMul
         {
             var ends = (int*)work;
             var plans = (Plan*)(work + EndsBytes(products.Length));
-            var next = (byte*)(plans + products.Length);
+            var free = (byte*)(plans + products.Length);
             var (units, results) = (0, 0L);
             for (var i = 0; i < products.Length; i++)
             {
                 ref readonly var product = ref p[i];
                 units += product.Gate.Rows / UnitRows;
                 ends[i] = units;
-                var tokens = px + ((long)(list == null ? product.FirstRow : list[product.FirstRow]) * rowBytes);
-                if (TokenBytes(product, list != null) is > 0 and var bytes)
-                {
-                    tokens = next;
-                    next += bytes;
-                    IntegerRows.Gather(px, rowBytes, list + product.FirstRow, product.Tokens, tokens);
-                }
-
+                var tokens = TokenRows.Of(px, rowBytes, list, product.FirstRow, product.Tokens, ref free);
                 ref var plan = ref plans[i];
                 plan = new Plan
                 {
-                    Gate = new StreamedRows(product.Gate, tokens, rowBytes, product.Tokens), Up = new StreamedRows(product.Up, tokens, rowBytes, product.Tokens),
+                    Gate = new StreamedRows(product.Gate, tokens, product.Tokens), Up = new StreamedRows(product.Up, tokens, product.Tokens),
                     Tokens = tokens, Count = product.Tokens, Width = product.Gate.Rows, Block = Block(product), Results = py + results,
                 };
                 if (!plan.Gate.AreReady || !plan.Up.AreReady)
@@ -83,15 +76,15 @@ public static unsafe class GatedMatMul
                 results += (long)product.Tokens * ResultRowBytes(product);
                 if (plan.Block <= UnitRows)
                     continue;
-                plan.Values = (float*)next;
-                plan.Counters = (int*)(next + ValueBytes(product));
+                plan.Values = (float*)free;
+                plan.Counters = (int*)(free + ValueBytes(product));
                 new Span<byte>(plan.Counters, (int)CounterBytes(product)).Clear();
-                next += ValueBytes(product) + CounterBytes(product);
+                free += ValueBytes(product) + CounterBytes(product);
             }
 
             // An item is worth handing out: about 128k multiply-adds.
             var grain = (int)Math.Clamp(65536 / ((long)products[0].Gate.Cols * UnitRows * products[0].Tokens), 1, 64);
-            threads.Run(units, grain, new UnitsJob(p, ends, plans, rowBytes, threads));
+            threads.Run(units, grain, new UnitsJob(p, ends, plans, threads));
         }
     }
 
@@ -104,9 +97,6 @@ public static unsafe class GatedMatMul
 
     private static int RowBytes(in GatedProduct product) => IntegerActivations.RowBytes(product.Gate.Cols, WeightFormats.BlockLength(product.Gate.Format));
 
-    // Rows brought together from a list.
-    private static long TokenBytes(in GatedProduct product, bool listed) => listed && product.Tokens > 1 ? (long)product.Tokens * RowBytes(product) : 0;
-
     // Values of blocks that are made by several items, and how many items of each block are done.
     private static long ValueBytes(in GatedProduct product) => Block(product) <= UnitRows ? 0 : (long)product.Tokens * product.Gate.Rows * sizeof(float);
 
@@ -117,19 +107,14 @@ public static unsafe class GatedMatMul
         var cols = products[0].Gate.Cols;
         var block = WeightFormats.BlockLength(products[0].Gate.Format);
         var available = xBytes / RowBytes(products[0]);
-        foreach (var product in products)
+        foreach (ref readonly var product in products)
         {
-            var (gate, up, down, first, tokens) = product;
-            foreach (var weight in (ReadOnlySpan<WeightMatrix>)[gate, up])
-            {
-                if (weight.IsEmpty || weight.Cols != cols || weight.Rows != gate.Rows || WeightFormats.BlockLength(weight.Format) != block || !WeightFormats.HasIntegerProducts(weight.Format))
-                    throw new ArgumentException($"gate and up are [{gate.Rows}, {cols}] in formats with integer products in blocks of {block}, but one is {weight.Format} [{weight.Rows}, {weight.Cols}]");
-            }
-
-            if (down.Cols != gate.Rows || !WeightFormats.HasIntegerProducts(down.Format))
-                throw new ArgumentException($"down takes {gate.Rows} channels and has a format with integer products, but it is {down.Format} [{down.Rows}, {down.Cols}]");
-            if (tokens <= 0 || first < 0 || first + (long)tokens > (rows.IsEmpty ? available : rows.Length))
-                throw new ArgumentException($"{tokens} rows from {first} on: there are {available} rows of x and {rows.Length} in the list");
+            Check(product.Gate, product.Gate.Rows, cols, block);
+            Check(product.Up, product.Gate.Rows, cols, block);
+            if (product.Down.Cols != product.Gate.Rows || !WeightFormats.HasIntegerProducts(product.Down.Format))
+                throw new ArgumentException($"down takes {product.Gate.Rows} channels and has a format with integer products, but it is {product.Down.Format} [{product.Down.Rows}, {product.Down.Cols}]");
+            if (product.Tokens <= 0 || product.FirstRow < 0 || product.FirstRow + (long)product.Tokens > (rows.IsEmpty ? available : rows.Length))
+                throw new ArgumentException($"{product.Tokens} rows from {product.FirstRow} on: there are {available} rows of x and {rows.Length} in the list");
         }
 
         foreach (var row in rows)
@@ -142,14 +127,19 @@ public static unsafe class GatedMatMul
             throw new ArgumentException($"{products.Length} gated products need y of {ResultBytes(products)} bytes and a workspace of {WorkspaceBytes(products, !rows.IsEmpty)}, but they have {yBytes} and {workspaceBytes}");
     }
 
+    private static void Check(in WeightMatrix weight, int rows, int cols, int block)
+    {
+        if (weight.IsEmpty || weight.Cols != cols || weight.Rows != rows || WeightFormats.BlockLength(weight.Format) != block || !WeightFormats.HasIntegerProducts(weight.Format))
+            throw new ArgumentException($"gate and up are [{rows}, {cols}] in formats with integer products in blocks of {block}, but one is {weight.Format} [{weight.Rows}, {weight.Cols}]");
+    }
+
     /// <summary>What is known of an MLP before the job begins.</summary>
     private struct Plan
     {
         public StreamedRows Gate;
         public StreamedRows Up;
 
-        /// <summary>Quantised rows of x one after the other.</summary>
-        public byte* Tokens;
+        public TokenRows Tokens;
 
         /// <summary>T.</summary>
         public int Count;
@@ -166,7 +156,7 @@ public static unsafe class GatedMatMul
         public long ScratchBytes;
     }
 
-    private readonly struct UnitsJob(GatedProduct* products, int* ends, Plan* plans, int rowBytes, KernelThreads threads) : IKernelJob
+    private readonly struct UnitsJob(GatedProduct* products, int* ends, Plan* plans, KernelThreads threads) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
         {
@@ -193,9 +183,9 @@ public static unsafe class GatedMatMul
             var stride = plan.Values == null ? width : plan.Width;
             var scratch = (byte*)gates + (2 * results);
             if (!plan.Gate.TryMultiply(start, end, gates, width))
-                IntegerRows.Multiply(product.Gate, start, end, plan.Tokens, rowBytes, gates, width, plan.Count, scratch);
+                IntegerRows.Multiply(product.Gate, start, end, plan.Tokens, gates, width, plan.Count, scratch);
             if (!plan.Up.TryMultiply(start, end, ups, stride))
-                IntegerRows.Multiply(product.Up, start, end, plan.Tokens, rowBytes, ups, stride, plan.Count, scratch);
+                IntegerRows.Multiply(product.Up, start, end, plan.Tokens, ups, stride, plan.Count, scratch);
             for (var t = 0; t < plan.Count; t++)
                 SwiGlu.InPlace(new ReadOnlySpan<float>(gates + ((long)t * width), width), new Span<float>(ups + ((long)t * stride), width));
             if (plan.Values == null)

@@ -58,7 +58,7 @@ public static unsafe class IntegerMatMul
         {
             var ends = (int*)work;
             var plans = (Plan*)(work + EndsBytes(products.Length));
-            var next = EndsBytes(products.Length) + ((long)products.Length * sizeof(Plan));
+            var free = (byte*)(plans + products.Length);
             var units = 0;
             for (var i = 0; i < products.Length; i++)
             {
@@ -67,22 +67,11 @@ public static unsafe class IntegerMatMul
                     throw new ArgumentException($"{product.Weight.Format} has no integer products in blocks of {block}");
                 units += (product.Weight.Rows + UnitRows - 1) / UnitRows;
                 ends[i] = units;
-                var tokens = px + ((long)(list == null ? product.FirstRow : list[product.FirstRow]) * rowBytes);
-                if (i > 0 && SharesTokens(product, p[i - 1]))
-                {
-                    tokens = plans[i - 1].Tokens;
-                }
-                else if (TokenBytes(product, list != null, rowBytes) is > 0 and var bytes)
-                {
-                    tokens = work + next;
-                    next += bytes;
-                    IntegerRows.Gather(px, rowBytes, list + product.FirstRow, product.Tokens, tokens);
-                }
-
-                plans[i] = new Plan { Rows = new StreamedRows(product.Weight, tokens, rowBytes, product.Tokens), Tokens = tokens, Y = py + product.Output, Height = product.Weight.Rows };
+                var tokens = i > 0 && SharesTokens(product, p[i - 1]) ? plans[i - 1].Tokens : TokenRows.Of(px, rowBytes, list, product.FirstRow, product.Tokens, ref free);
+                plans[i] = new Plan { Rows = new StreamedRows(product.Weight, tokens, product.Tokens), Tokens = tokens, Y = py + product.Output, Height = product.Weight.Rows };
             }
 
-            var job = new Job { Ends = ends, Plans = plans, Products = p, RowBytes = rowBytes, Threads = threads };
+            var job = new Job { Ends = ends, Plans = plans, Products = p, Threads = threads };
             threads.Run(units, Grain(products, block), new UnitsJob(job));
         }
     }
@@ -121,7 +110,7 @@ public static unsafe class IntegerMatMul
         for (var i = 0; i < products.Length; i++)
         {
             if (i == 0 || !SharesTokens(products[i], products[i - 1]))
-                bytes += TokenBytes(products[i], listed, rowBytes);
+                bytes += TokenRows.Bytes(products[i].Tokens, listed, rowBytes);
         }
 
         return bytes;
@@ -144,16 +133,14 @@ public static unsafe class IntegerMatMul
         var quantized = threads.Scratch(worker, quantizedBytes + IntegerRows.ScratchBytes(weight, tokens));
         for (var t = 0; t < tokens; t++)
             IntegerActivations.QuantizeRow(new ReadOnlySpan<float>(x + ((long)t * xStride), weight.Cols), block, new Span<byte>(quantized + ((long)t * rowBytes), rowBytes));
-        if (!new StreamedRows(weight, quantized, rowBytes, tokens).TryMultiply(0, weight.Rows, y, yStride))
-            IntegerRows.Multiply(weight, 0, weight.Rows, quantized, rowBytes, y, yStride, tokens, quantized + quantizedBytes);
+        var rows = new TokenRows((nint)quantized, rowBytes);
+        if (!new StreamedRows(weight, rows, tokens).TryMultiply(0, weight.Rows, y, yStride))
+            IntegerRows.Multiply(weight, 0, weight.Rows, rows, y, yStride, tokens, quantized + quantizedBytes);
     }
 
     private static long EndsBytes(int products) => ((products * sizeof(int)) + 63) & ~63;
 
     private static bool SharesTokens(in Product a, in Product b) => a.FirstRow == b.FirstRow && a.Tokens == b.Tokens;
-
-    // Rows brought together from a list.
-    private static long TokenBytes(in Product product, bool listed, int rowBytes) => listed && product.Tokens > 1 ? (long)product.Tokens * rowBytes : 0;
 
     // An item must be worth handing out: about 64k multiply-adds.
     private static int Grain(ReadOnlySpan<Product> products, int block)
@@ -167,8 +154,7 @@ public static unsafe class IntegerMatMul
     {
         public StreamedRows Rows;
 
-        /// <summary>Quantised rows one after the other.</summary>
-        public byte* Tokens;
+        public TokenRows Tokens;
 
         public float* Y;
 
@@ -183,7 +169,6 @@ public static unsafe class IntegerMatMul
 
         public Plan* Plans;
         public Product* Products;
-        public int RowBytes;
         public KernelThreads Threads;
     }
 
@@ -229,7 +214,7 @@ public static unsafe class IntegerMatMul
         {
             var scratchBytes = IntegerRows.ScratchBytes(product.Weight, product.Tokens);
             var scratch = scratchBytes > 0 ? job.Threads.Scratch(worker, scratchBytes) : null;
-            IntegerRows.Multiply(product.Weight, firstRow, lastRow, plan.Tokens, job.RowBytes, plan.Y + firstRow, plan.Height, product.Tokens, scratch);
+            IntegerRows.Multiply(product.Weight, firstRow, lastRow, plan.Tokens, plan.Y + firstRow, plan.Height, product.Tokens, scratch);
         }
     }
 }

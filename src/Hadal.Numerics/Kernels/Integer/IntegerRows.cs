@@ -21,7 +21,7 @@ internal static unsafe class IntegerRows
     // From so many tokens on, interleaving rows on the way is faster than the row kernels for AVX512-VNNI; docs/PERFORMANCE.md.
     private const int VnniThreshold = 3;
 
-    /// <summary>Bytes of scratch memory that <see cref="Multiply(WeightMatrix, int, int, byte*, long, float*, long, int, byte*)"/> needs.</summary>
+    /// <summary>Bytes of scratch memory that <see cref="Multiply(WeightMatrix, int, int, TokenRows, float*, long, int, byte*)"/> needs.</summary>
     /// <param name="weight">W [M, K].</param>
     /// <param name="tokens">T.</param>
     /// <exception cref="ArgumentException">The weight's format has no integer products.</exception>
@@ -37,28 +37,15 @@ internal static unsafe class IntegerRows
     /// <param name="start">First row, a multiple of 32.</param>
     /// <param name="end">One past the last row.</param>
     /// <param name="x">T quantised rows.</param>
-    /// <param name="xStride">Bytes from one to the next.</param>
     /// <param name="y">[T, M] from the first of these rows on.</param>
     /// <param name="yStride">Values from one token's results to the next.</param>
     /// <param name="tokens">T.</param>
     /// <param name="scratch">At least <see cref="ScratchBytes(WeightMatrix, int)"/>.</param>
     /// <exception cref="ArgumentException">The weight's format has no integer products.</exception>
-    public static void Multiply(WeightMatrix weight, int start, int end, byte* x, long xStride, float* y, long yStride, int tokens, byte* scratch)
+    public static void Multiply(WeightMatrix weight, int start, int end, TokenRows x, float* y, long yStride, int tokens, byte* scratch)
     {
-        var action = new MultiplyAction { Weight = weight, Start = start, End = end, X = x, XStride = xStride, Y = y - start, YStride = yStride, Tokens = tokens, Scratch = scratch };
+        var action = new MultiplyAction { Weight = weight, Start = start, End = end, X = (byte*)x.First, XStride = x.Stride, Y = y - start, YStride = yStride, Tokens = tokens, Scratch = scratch };
         Dispatch(weight, ref action);
-    }
-
-    /// <summary>Brings quantised rows together.</summary>
-    /// <param name="x">Rows.</param>
-    /// <param name="rowBytes">Bytes of each.</param>
-    /// <param name="list">Which ones.</param>
-    /// <param name="count">How many.</param>
-    /// <param name="target">Receives them.</param>
-    public static void Gather(byte* x, int rowBytes, int* list, int count, byte* target)
-    {
-        for (var i = 0; i < count; i++)
-            Buffer.MemoryCopy(x + ((long)list[i] * rowBytes), target + ((long)i * rowBytes), rowBytes, rowBytes);
     }
 
     private static void Dispatch<TAction>(WeightMatrix weight, ref TAction action)

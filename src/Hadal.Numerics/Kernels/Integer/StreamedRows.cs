@@ -19,10 +19,9 @@ internal unsafe struct StreamedRows
 
     /// <summary>Makes it ready, where there is a kernel for that.</summary>
     /// <param name="weight">W [M, K], in a format with integer products.</param>
-    /// <param name="x">T quantised rows.</param>
-    /// <param name="xStride">Bytes from one to the next.</param>
-    /// <param name="tokens">T.</param>
-    public StreamedRows(in WeightMatrix weight, byte* x, long xStride, int tokens)
+    /// <param name="x">Quantised rows.</param>
+    /// <param name="tokens">T, how many.</param>
+    public StreamedRows(in WeightMatrix weight, TokenRows x, int tokens)
     {
         if (weight.Interleaved == null || tokens > InterleavedKernels.MaxTokens)
             return;
@@ -38,8 +37,8 @@ internal unsafe struct StreamedRows
         kernel = (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void>)found.Pointer;
         panels = weight.Interleaved;
         panelBytes = weight.InterleavedBytes;
-        this.x = x;
-        arguments = InterleavedTiles.Arguments(found.BlockLength, found.SumLength, weight.Cols, xStride);
+        this.x = (byte*)x.First;
+        arguments = InterleavedTiles.Arguments(found.BlockLength, found.SumLength, weight.Cols, x.Stride);
     }
 
     /// <summary>Whether it can be done.</summary>

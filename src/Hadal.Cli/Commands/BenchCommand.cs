@@ -87,12 +87,12 @@ internal static class BenchCommand
                 (memory with { WeightBytes = fromFile || repack ? memory.WeightBytes : 0 }).Check();
                 var speculation = drafts.Read(result);
                 using var repacked = repack ? new RepackedWeights(checkpoint, pool) : null;
-                using var loading = new ProgressLine(terminal, repack ? "loading and repacking" : "loading");
-                var deepSeek = new DeepSeek(checkpoint, dropMtp: speculation is null, loading, repacked);
-                loading.Dispose();
-                using var progress = new ProgressLine(terminal, "decoding rounds");
-                var measured = new ModelBenchmark(checkpoint, deepSeek, pool, options).Run(plan, plan.Rounds > 1 ? progress : null, cancellation);
-                progress.Dispose();
+                DeepSeek deepSeek;
+                using (var loading = new ProgressLine(terminal, repack ? "loading and repacking" : "loading"))
+                    deepSeek = new DeepSeek(checkpoint, dropMtp: speculation is null, loading, repacked);
+                BenchmarkResult measured;
+                using (var progress = new ProgressLine(terminal, "decoding rounds"))
+                    measured = new ModelBenchmark(checkpoint, deepSeek, pool, options).Run(plan, plan.Rounds > 1 ? progress : null, cancellation);
                 if (measured.Rounds.Count < plan.Rounds && plan.Rounds > 1)
                     terminal.Notice($"interrupted: this is what {measured.Rounds.Count} of {plan.Rounds} rounds found");
                 return speculation is null || cancellation.IsCancellationRequested
@@ -126,9 +126,9 @@ internal static class BenchCommand
                     {
                         Type = null, SplitUpProjection = !result.GetValue(wholeKvB), IncludeMtp = !result.GetValue(dropMtp), Name = $"{result.GetValue(shape)}, {checkpoint.Path}",
                     };
-                    using var writing = new ProgressLine(terminal, "writing");
-                    var report = GgufConversion.Run(checkpoint, file, options, pool, new ConversionSteps(writing), cancellation);
-                    writing.Dispose();
+                    ConversionReport report;
+                    using (var writing = new ProgressLine(terminal, "writing"))
+                        report = GgufConversion.Run(checkpoint, file, options, pool, new ConversionSteps(writing), cancellation);
                     terminal.Notice($"{file}: {report.Tensors.Count} tensors, {Display.Bytes(report.ByteLength)} of random weights");
                     return Task.FromResult(ExitCode.Success);
                 }

@@ -71,10 +71,10 @@ internal sealed class MixtureOfExperts : IFeedForward
             x.Clear();
         else
             Linear.Apply([new Product(gated[count - 1].Down, 0, tokens, 0)], activationScales, shared_TI, x, context);
+        var expertOutput_PD = context.Scratch.Take(Slot.ExpertRows, (long)pairs * hidden);
         var products = context.Scratch.TakeProducts(routed.Length);
         for (var i = 0; i < routed.Length; i++)
             products[i] = new Product(routed[i].Down, routed[i].FirstRow, routed[i].Tokens, routed[i].FirstRow * hidden);
-        var expertOutput_PD = context.Scratch.Take(Slot.ExpertRows, (long)pairs * hidden);
         Linear.Apply(products, activationScales, routed_PI, expertOutput_PD, context);
 
         // Back to the order of tokens: each sums its experts in the order they were chosen, whoever else is in the batch.

@@ -29,6 +29,15 @@ public readonly record struct Product(WeightMatrix Weight, int FirstRow, int Tok
                 throw new ArgumentException($"{tokens} rows from {first} on, results of W [{weight.Rows}, {weight.Cols}] from {output} on: there are {available} rows of x, {rows.Length} in the list and {outputs} values of y");
         }
 
+        CheckRows(rows, available);
+    }
+
+    /// <summary>Checks that the entries of a list are rows of x.</summary>
+    /// <param name="rows">The list.</param>
+    /// <param name="available">Rows of x.</param>
+    /// <exception cref="ArgumentException">One is not.</exception>
+    internal static void CheckRows(ReadOnlySpan<int> rows, int available)
+    {
         foreach (var row in rows)
         {
             if ((uint)row >= (uint)available)

@@ -12,26 +12,31 @@ public sealed class GatedMatMulTests
 
     // MLPs of one token, of several, of so many that they come in pieces or are unpacked once; I of blocks of 32 and of 256, and matrices of two formats.
     [Theory]
-    [InlineData(WeightFormat.Q4_K, WeightFormat.Q4_K, 1)]
-    [InlineData(WeightFormat.Q4_K, WeightFormat.Q6_K, 2)]
-    [InlineData(WeightFormat.Q5_0, WeightFormat.Q8_0, 3)]
-    [InlineData(WeightFormat.Q3_K, WeightFormat.Q5_K, 2)]
-    public void Rows_have_the_bits_of_the_steps_one_after_the_other(WeightFormat gateFormat, WeightFormat upFormat, int threadCount)
+    [InlineData(WeightFormat.Q4_K, WeightFormat.Q4_K, 1, false)]
+    [InlineData(WeightFormat.Q4_K, WeightFormat.Q4_K, 1, true)]
+    [InlineData(WeightFormat.Q4_K, WeightFormat.Q6_K, 2, false)]
+    [InlineData(WeightFormat.Q4_K, WeightFormat.Q6_K, 2, true)]
+    [InlineData(WeightFormat.Q5_0, WeightFormat.Q8_0, 3, false)]
+    [InlineData(WeightFormat.Q5_0, WeightFormat.Q8_0, 3, true)]
+    [InlineData(WeightFormat.Q3_K, WeightFormat.Q5_K, 2, true)]
+    public void Rows_have_the_bits_of_the_steps_one_after_the_other(WeightFormat gateFormat, WeightFormat upFormat, int threadCount, bool interleaved)
     {
         (int Width, WeightFormat Down, int First, int Tokens)[] shapes =
-            [(1408, WeightFormat.Q8_0, 0, 1), (1408, WeightFormat.Q5_0, 1, 1), (96, WeightFormat.Q8_0, 2, 3), (2816, WeightFormat.Q6_K, 4, 1), (512, WeightFormat.Q4_K, 5, 9), (1024, WeightFormat.Q6_K, 0, 40), (160, WeightFormat.Q5_1, 3, 70)];
-        Compare(gateFormat, upFormat, threadCount, shapes, listed: true);
+            [(1408, WeightFormat.Q8_0, 0, 1), (1408, WeightFormat.Q5_0, 1, 1), (96, WeightFormat.Q8_0, 2, 3), (2816, WeightFormat.Q6_K, 4, 1), (512, WeightFormat.Q4_K, 5, 9), (1024, WeightFormat.Q6_K, 0, 40), (160, WeightFormat.Q5_1, 3, 70), (64, WeightFormat.Q8_0, 7, 2)];
+        Compare(gateFormat, upFormat, threadCount, shapes, listed: true, interleaved);
     }
 
-    [Fact]
-    public void Rows_in_their_own_order_of_one_wide_MLP() => Compare(WeightFormat.Q4_K, WeightFormat.Q4_K, 2, [(10_944, WeightFormat.Q8_0, 3, 5)], listed: false);
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Rows_in_their_own_order_of_one_wide_MLP(bool interleaved) => Compare(WeightFormat.Q4_K, WeightFormat.Q4_K, 2, [(10_944, WeightFormat.Q8_0, 3, 5)], listed: false, interleaved);
 
     // Results of one block come from several items and so from several workers: whoever is last quantises it, over and over.
     [Fact]
     public void Blocks_that_several_workers_make_are_whole()
     {
         for (var i = 0; i < 50; i++)
-            Compare(WeightFormat.Q8_0, WeightFormat.Q8_0, 4, [(768, WeightFormat.Q4_K, 0, 2), (256, WeightFormat.Q6_K, 2, 1)], listed: true);
+            Compare(WeightFormat.Q8_0, WeightFormat.Q8_0, 4, [(768, WeightFormat.Q4_K, 0, 2), (256, WeightFormat.Q6_K, 2, 1)], listed: true, interleaved: i % 2 == 0);
     }
 
     [Fact]
@@ -60,7 +65,7 @@ public sealed class GatedMatMulTests
         Assert.Throws<ArgumentException>(() => Multiply(whole, [0, 2]));
     }
 
-    private static void Compare(WeightFormat gateFormat, WeightFormat upFormat, int threadCount, (int Width, WeightFormat Down, int First, int Tokens)[] shapes, bool listed)
+    private static void Compare(WeightFormat gateFormat, WeightFormat upFormat, int threadCount, (int Width, WeightFormat Down, int First, int Tokens)[] shapes, bool listed, bool interleaved)
     {
         var random = new Random(27);
         const int Available = 75;
@@ -72,7 +77,7 @@ public sealed class GatedMatMulTests
         int[] rows = listed ? [.. Enumerable.Range(0, Available).Select(_ => random.Next(Available))] : [];
 
         var matrices = shapes.SelectMany(s => new RandomMatrix[] { new(gateFormat, s.Width, Cols, random), new(upFormat, s.Width, Cols, random), new(s.Down, 8, s.Width, random) }).ToArray();
-        var products = shapes.Select((s, i) => new GatedProduct(matrices[3 * i].Weight, matrices[(3 * i) + 1].Weight, matrices[(3 * i) + 2].Weight, s.First, s.Tokens)).ToArray();
+        var products = shapes.Select((s, i) => new GatedProduct(matrices[3 * i].InOrder(interleaved, threads), matrices[(3 * i) + 1].InOrder(interleaved, threads), matrices[(3 * i) + 2].Weight, s.First, s.Tokens)).ToArray();
         var actual = new byte[GatedMatMul.ResultBytes(products)];
         var workspace = new byte[GatedMatMul.WorkspaceBytes(products, listed)];
         random.NextBytes(workspace);

@@ -12,11 +12,14 @@ public sealed class ProductTests
     private const int Rows = 9;
 
     [Theory]
-    [InlineData(WeightFormat.Q4_K, WeightFormat.Q6_K, 1)]
-    [InlineData(WeightFormat.Q4_K, WeightFormat.Q4_K, 3)]
-    [InlineData(WeightFormat.Q5_0, WeightFormat.Q8_0, 2)]
-    [InlineData(WeightFormat.IQ4_NL, WeightFormat.Q4_1, 3)]
-    public void Integer_products_of_listed_rows_equal_each_by_itself(WeightFormat first, WeightFormat second, int threadCount)
+    [InlineData(WeightFormat.Q4_K, WeightFormat.Q6_K, 1, false)]
+    [InlineData(WeightFormat.Q4_K, WeightFormat.Q6_K, 1, true)]
+    [InlineData(WeightFormat.Q4_K, WeightFormat.Q4_K, 3, false)]
+    [InlineData(WeightFormat.Q5_0, WeightFormat.Q8_0, 2, false)]
+    [InlineData(WeightFormat.Q5_0, WeightFormat.Q8_0, 2, true)]
+    [InlineData(WeightFormat.IQ4_NL, WeightFormat.Q4_1, 3, false)]
+    [InlineData(WeightFormat.IQ4_NL, WeightFormat.Q4_1, 3, true)]
+    public void Integer_products_of_listed_rows_equal_each_by_itself(WeightFormat first, WeightFormat second, int threadCount, bool interleaved)
     {
         var random = new Random(21);
         var block = WeightFormats.BlockLength(first);
@@ -35,7 +38,7 @@ public sealed class ProductTests
         var next = 0;
         for (var i = 0; i < shapes.Length; i++)
         {
-            products[i] = new Product(matrices[i].Weight, shapes[i].First, shapes[i].Tokens, next);
+            products[i] = new Product(matrices[i].InOrder(interleaved, threads), shapes[i].First, shapes[i].Tokens, next);
             next += shapes[i].Tokens * shapes[i].Height;
         }
 

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Hadal.Numerics.Formats;
 using Hadal.Numerics.Tests.Formats;
+using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Tests.Kernels;
 
@@ -9,6 +10,7 @@ internal sealed class RandomMatrix : IDisposable
 {
     private readonly NativeBuffer data;
     private readonly NativeBuffer? scales;
+    private NativeBuffer? copy;
 
     public RandomMatrix(WeightFormat format, int rows, int cols, Random random, double deviation = 1)
     {
@@ -36,6 +38,15 @@ internal sealed class RandomMatrix : IDisposable
     }
 
     public WeightMatrix Weight { get; }
+
+    /// <summary>The weight as it lies, or with a copy in interleaved order beside it where this processor has kernels for that.</summary>
+    public WeightMatrix InOrder(bool interleaved, KernelThreads threads)
+    {
+        if (!interleaved || !WeightInterleaving.Pays(Weight.Format))
+            return Weight;
+        copy ??= new NativeBuffer(WeightInterleaving.Bytes(Weight));
+        return WeightInterleaving.Interleave(Weight, copy.Span<byte>(0, (int)copy.ByteLength), threads);
+    }
 
     /// <summary>Stores given values.</summary>
     public static RandomMatrix Of(WeightFormat format, int rows, int cols, ReadOnlySpan<float> values)
@@ -66,6 +77,7 @@ internal sealed class RandomMatrix : IDisposable
     public void Dispose()
     {
         data.Dispose();
+        copy?.Dispose();
         scales?.Dispose();
     }
 

@@ -10,8 +10,8 @@ namespace Hadal.Numerics.Kernels.Integer;
 /// <remarks>Shape letters: T tokens, K input channels, I intermediate channels. All MLPs of a call are one job of the threads, of which an item is some rows of gate and up.</remarks>
 public static unsafe class GatedMatMul
 {
-    /// <summary>Rows of gate and up that are one item of a job: a whole number of panels and of the smaller blocks, and a part of the larger ones.</summary>
-    private const int UnitRows = 32;
+    // Rows of gate and up that are one item of a job: a whole number of the smaller blocks, and a part of the larger ones.
+    private const int UnitRows = IntegerRows.UnitRows;
 
     // Results of gate and up that are at hand at once stay in the second-level cache.
     private const int PieceBytes = 128 << 10;
@@ -30,7 +30,7 @@ public static unsafe class GatedMatMul
     /// <param name="listed">Whether their rows are taken from a list.</param>
     public static long WorkspaceBytes(ReadOnlySpan<GatedProduct> products, bool listed)
     {
-        var bytes = EndsBytes(products.Length) + ((long)products.Length * sizeof(Plan));
+        var bytes = IntegerRows.EndsBytes(products.Length) + ((long)products.Length * sizeof(Plan));
         foreach (ref readonly var product in products)
             bytes += TokenRows.Bytes(product.Tokens, listed, RowBytes(product)) + ValueBytes(product) + CounterBytes(product);
         return bytes;
@@ -56,7 +56,7 @@ public static unsafe class GatedMatMul
         fixed (int* list = rows)
         {
             var ends = (int*)work;
-            var plans = (Plan*)(work + EndsBytes(products.Length));
+            var plans = (Plan*)(work + IntegerRows.EndsBytes(products.Length));
             var free = (byte*)(plans + products.Length);
             var (units, results) = (0, 0L);
             for (var i = 0; i < products.Length; i++)
@@ -88,8 +88,6 @@ public static unsafe class GatedMatMul
         }
     }
 
-    private static long EndsBytes(int products) => ((products * sizeof(int)) + 63) & ~63;
-
     // Results that get one scale, 32 or 256; a row is a whole number of them.
     private static int Block(in GatedProduct product) => WeightFormats.BlockLength(product.Down.Format);
 
@@ -117,12 +115,7 @@ public static unsafe class GatedMatMul
                 throw new ArgumentException($"{product.Tokens} rows from {product.FirstRow} on: there are {available} rows of x and {rows.Length} in the list");
         }
 
-        foreach (var row in rows)
-        {
-            if ((uint)row >= (uint)available)
-                throw new ArgumentException($"row {row} of {available}", nameof(rows));
-        }
-
+        Product.CheckRows(rows, available);
         if (yBytes != ResultBytes(products) || workspaceBytes < WorkspaceBytes(products, !rows.IsEmpty))
             throw new ArgumentException($"{products.Length} gated products need y of {ResultBytes(products)} bytes and a workspace of {WorkspaceBytes(products, !rows.IsEmpty)}, but they have {yBytes} and {workspaceBytes}");
     }

@@ -14,8 +14,7 @@ namespace Hadal.Numerics.Kernels.Integer;
 /// </remarks>
 public static unsafe class IntegerMatMul
 {
-    /// <summary>Rows of a weight that are one item of a job.</summary>
-    private const int UnitRows = 32;
+    private const int UnitRows = IntegerRows.UnitRows;
 
     /// <summary>y[t, m] = sum_k x[t, k] W[m, k].</summary>
     /// <param name="weight">W [M, K], in a format with <see cref="WeightFormats.HasIntegerProducts"/>.</param>
@@ -57,7 +56,7 @@ public static unsafe class IntegerMatMul
         fixed (int* list = rows)
         {
             var ends = (int*)work;
-            var plans = (Plan*)(work + EndsBytes(products.Length));
+            var plans = (Plan*)(work + IntegerRows.EndsBytes(products.Length));
             var free = (byte*)(plans + products.Length);
             var units = 0;
             for (var i = 0; i < products.Length; i++)
@@ -106,7 +105,7 @@ public static unsafe class IntegerMatMul
         if (products.IsEmpty)
             return 0;
         var rowBytes = IntegerActivations.RowBytes(products[0].Weight.Cols, WeightFormats.BlockLength(products[0].Weight.Format));
-        var bytes = EndsBytes(products.Length) + ((long)products.Length * sizeof(Plan));
+        var bytes = IntegerRows.EndsBytes(products.Length) + ((long)products.Length * sizeof(Plan));
         for (var i = 0; i < products.Length; i++)
         {
             if (i == 0 || !SharesTokens(products[i], products[i - 1]))
@@ -137,8 +136,6 @@ public static unsafe class IntegerMatMul
         if (!new StreamedRows(weight, rows, tokens).TryMultiply(0, weight.Rows, y, yStride))
             IntegerRows.Multiply(weight, 0, weight.Rows, rows, y, yStride, tokens, quantized + quantizedBytes);
     }
-
-    private static long EndsBytes(int products) => ((products * sizeof(int)) + 63) & ~63;
 
     private static bool SharesTokens(in Product a, in Product b) => a.FirstRow == b.FirstRow && a.Tokens == b.Tokens;
 

@@ -21,6 +21,12 @@ internal static unsafe class IntegerRows
     // From so many tokens on, interleaving rows on the way is faster than the row kernels for AVX512-VNNI; docs/PERFORMANCE.md.
     private const int VnniThreshold = 3;
 
+    /// <summary>Rows of a weight that are one item of a job: a whole number of panels.</summary>
+    public const int UnitRows = 32;
+
+    /// <summary>Bytes of a list of where each product's items end, whole cache lines.</summary>
+    public static long EndsBytes(int products) => ((products * sizeof(int)) + 63) & ~63;
+
     /// <summary>Bytes of scratch memory that <see cref="Multiply(WeightMatrix, int, int, TokenRows, float*, long, int, byte*)"/> needs.</summary>
     /// <param name="weight">W [M, K].</param>
     /// <param name="tokens">T.</param>
@@ -34,7 +40,7 @@ internal static unsafe class IntegerRows
 
     /// <summary>y[t, m] for rows [start, end).</summary>
     /// <param name="weight">W [M, K].</param>
-    /// <param name="start">First row, a multiple of 32.</param>
+    /// <param name="start">First row, a multiple of <see cref="UnitRows"/>.</param>
     /// <param name="end">One past the last row.</param>
     /// <param name="x">T quantised rows.</param>
     /// <param name="y">[T, M] from the first of these rows on.</param>

@@ -155,7 +155,18 @@ public sealed class ModelBenchmark
     private List<ContextResult> Contexts(BenchmarkPlan plan, double bandwidth, double peak, CancellationToken cancellation)
     {
         var benchmark = new ContextBenchmark(model, threads, options);
-        return [.. plan.Contexts.Select(context => benchmark.Run(context, bandwidth, peak, cancellation))];
+        var results = new List<ContextResult>();
+        try
+        {
+            foreach (var context in plan.Contexts)
+                results.Add(benchmark.Run(context, bandwidth, peak, cancellation));
+        }
+        catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
+        {
+            // What was measured before is the result.
+        }
+
+        return results;
     }
 
     // Everything that a user waits for before the first word: the runtime's start, opening the files, compilation, touching the weights.

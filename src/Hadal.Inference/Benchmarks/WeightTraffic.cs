@@ -33,6 +33,9 @@ internal sealed class WeightTraffic : IForwardProbe
         }
     }
 
+    /// <inheritdoc/>
+    public bool SeesTensors => false;
+
     /// <summary>Forgets what was counted.</summary>
     public void Restart() => expertsRead = 0;
 

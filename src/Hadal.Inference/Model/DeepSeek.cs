@@ -91,24 +91,27 @@ public sealed class DeepSeek : ILanguageModel
         // As much as the largest layer needs, at once: memory that grows leaves a smaller piece behind until garbage is collected.
         context.Scratch.Take(Slot.Intermediate, tokens * scratchWidth);
         var angles = new RotaryAngles(rotary, batch, context.Scratch);
+        var stream = new ResidualStream(hidden, context);
         foreach (var layer in layers.AsSpan(0, layers.Length - 1))
-            layer.Forward(hidden, batch, angles, context);
+            layer.Forward(ref stream, batch, angles, context);
         var output = batch;
         if (batch.LogitsOnly && batch.LogitRowSpan.Length < tokens)
         {
             (output, var others) = batch.Split();
             var asked = context.Scratch.Take(Slot.FinalHidden, (long)output.TokenCount * Config.HiddenSize);
-            CopyRows(output.SourceRows, hidden, asked);
+            CopyRows(output.SourceRows, stream.Hidden, asked);
             CopyRows(others.SourceRows, hidden, hidden);
-            layers[^1].Fill(hidden[..(others.TokenCount * Config.HiddenSize)], others, new RotaryAngles(rotary, others, context.Scratch), context);
+            stream = new ResidualStream(hidden[..(others.TokenCount * Config.HiddenSize)], context);
+            layers[^1].Fill(ref stream, others, new RotaryAngles(rotary, others, context.Scratch), context);
             hidden = asked;
+            stream = new ResidualStream(hidden, context);
             angles = new RotaryAngles(rotary, output, context.Scratch);
         }
 
         if (!hidden.IsEmpty)
-            layers[^1].Forward(hidden, output, angles, context);
+            layers[^1].Forward(ref stream, output, angles, context);
         var normed = context.Scratch.Take(Slot.FinalNormed, hidden.Length);
-        RmsNorm.Apply(hidden, finalNorm, normed, Config.RmsNormEps);
+        stream.Normalize(finalNorm, Config.RmsNormEps, normed);
         context.Probe?.Tensor("normed", -1, normed);
         var logits = Logits(head, normed, output, context);
         batch.Advance();
@@ -148,7 +151,9 @@ public sealed class DeepSeek : ILanguageModel
     internal void ForwardLayer(int layer, Span<float> hidden, ForwardBatch batch, ForwardContext context)
     {
         Prepare(batch);
-        layers[layer].Forward(hidden, batch, new RotaryAngles(rotary, batch, context.Scratch), context);
+        var stream = new ResidualStream(hidden, context);
+        layers[layer].Forward(ref stream, batch, new RotaryAngles(rotary, batch, context.Scratch), context);
+        _ = stream.Hidden;
     }
 
     private static void Embed(WeightMatrix table, ReadOnlySpan<int> tokens, Span<float> target)

@@ -8,12 +8,16 @@ internal interface IFeedForward
     /// <summary>Values of <see cref="Slot.Intermediate"/> that <see cref="Forward"/> needs for each token.</summary>
     long ScratchWidth { get; }
 
+    /// <summary>In what blocks it takes its input quantised; 0 where it does not.</summary>
+    int QuantizedBlock(ForwardContext context);
+
     /// <summary>Computes the part.</summary>
-    /// <param name="x">[T, D]: normalised hidden states; receives the output.</param>
+    /// <param name="x">[T, D]: normalised hidden states.</param>
+    /// <param name="output">[T, D]; may be the memory of the input.</param>
     /// <param name="layer">Layer number, for probes.</param>
     /// <param name="tokens">T.</param>
     /// <param name="context">Threads, scratch, options.</param>
-    void Forward(Span<float> x, int layer, int tokens, ForwardContext context);
+    void Forward(Activations x, Span<float> output, int layer, int tokens, ForwardContext context);
 }
 
 /// <summary>Gated MLP: down(silu(gate x) * (up x)). Dense layers, shared experts and each routed expert are one.</summary>
@@ -27,10 +31,13 @@ internal sealed class FeedForward(Weights weights, int hidden, int intermediate)
     public long ScratchWidth => 2L * gate.Outputs;
 
     /// <inheritdoc/>
-    public void Forward(Span<float> x, int layer, int tokens, ForwardContext context)
+    public int QuantizedBlock(ForwardContext context) => Linear.QuantizedBlock(gate.Weight, context);
+
+    /// <inheritdoc/>
+    public void Forward(Activations x, Span<float> output, int layer, int tokens, ForwardContext context)
     {
         var gated_TI = Linear.ApplyGated([Gated(0, tokens)], gate.ActivationScales, x, [], context);
-        Linear.Apply([new Product(down.Weight, 0, tokens, 0)], down.ActivationScales, gated_TI, x, context);
+        Linear.Apply([new Product(down.Weight, 0, tokens, 0)], down.ActivationScales, gated_TI, [], output, context);
     }
 
     /// <summary>Its first half for a caller that computes several together.</summary>

@@ -28,6 +28,9 @@ internal enum Slot
     Codes,
     CodeScales,
 
+    /// <summary>Quantised rows of normalised hidden states.</summary>
+    NormedCodes,
+
     /// <summary>Quantised rows of silu(gate x) * (up x).</summary>
     GatedCodes,
 
@@ -120,6 +123,9 @@ public sealed class ForwardContext
 /// <summary>Sees intermediate results of a forward pass, for verification. Called on the thread of the pass; spans are valid during the call only.</summary>
 public interface IForwardProbe
 {
+    /// <summary>Whether tensors are looked at: the residual stream after each layer is made for them, which is otherwise never whole.</summary>
+    bool SeesTensors => true;
+
     /// <summary>A tensor was computed.</summary>
     /// <param name="name">One of embed, attn_out, ffn_out, hidden, normed, and for MTP modules eh.</param>
     /// <param name="layer">Layer number; -1 where it belongs to none.</param>

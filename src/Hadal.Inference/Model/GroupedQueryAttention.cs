@@ -17,7 +17,7 @@ internal sealed class GroupedQueryAttention : IAttention
     private readonly Linear query;
     private readonly Linear key;
     private readonly Linear value;
-    private readonly Linear output;
+    private readonly Linear outputProjection;
 
     public GroupedQueryAttention(Weights weights)
     {
@@ -29,14 +29,17 @@ internal sealed class GroupedQueryAttention : IAttention
         query = weights.Linear("q_proj", heads * headDim, config.HiddenSize);
         key = weights.Linear("k_proj", keyValueHeads * headDim, config.HiddenSize);
         value = weights.Linear("v_proj", keyValueHeads * headDim, config.HiddenSize);
-        output = weights.Linear("o_proj", config.HiddenSize, heads * headDim);
+        outputProjection = weights.Linear("o_proj", config.HiddenSize, heads * headDim);
     }
 
     /// <inheritdoc/>
-    public long ScratchWidth => (long)query.Outputs + key.Outputs + value.Outputs + output.Weight.Cols;
+    public long ScratchWidth => (long)query.Outputs + key.Outputs + value.Outputs + outputProjection.Weight.Cols;
 
     /// <inheritdoc/>
-    public void Forward(Span<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
+    public int QuantizedBlock(ForwardContext context) => Linear.QuantizedBlock(query.Weight, context);
+
+    /// <inheritdoc/>
+    public void Forward(Activations x, Span<float> output, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
     {
         var tokens = batch.TokenCount;
         var queryWidth = heads * headDim;
@@ -68,11 +71,11 @@ internal sealed class GroupedQueryAttention : IAttention
             context.AttentionTicks += Stopwatch.GetTimestamp() - start;
         }
 
-        output.Apply(heads_THA, x, tokens, context);
+        outputProjection.Apply(heads_THA, output, tokens, context);
     }
 
     /// <inheritdoc/>
-    public void Fill(ReadOnlySpan<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
+    public void Fill(Activations x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
     {
         var tokens = batch.TokenCount;
         var projected = context.Scratch.Take(Slot.Intermediate, 2L * tokens * keyValueHeads * headDim);

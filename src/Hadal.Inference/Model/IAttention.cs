@@ -8,13 +8,17 @@ internal interface IAttention
     /// <summary>Values of <see cref="Slot.Intermediate"/> that <see cref="Forward"/> needs for each token.</summary>
     long ScratchWidth { get; }
 
+    /// <summary>In what blocks it takes its input quantised; 0 where it does not.</summary>
+    int QuantizedBlock(ForwardContext context);
+
     /// <summary>Attends.</summary>
-    /// <param name="x">[T, D]: normalised hidden states; receives the output.</param>
+    /// <param name="x">[T, D]: normalised hidden states.</param>
+    /// <param name="output">[T, D]; may be the memory of the input.</param>
     /// <param name="layer">Layer whose cache rows are written and read.</param>
     /// <param name="batch">Runs of tokens and their caches, room reserved.</param>
     /// <param name="angles">Cosines and sines of the batch's positions.</param>
     /// <param name="context">Threads, scratch, options.</param>
-    void Forward(Span<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context);
+    void Forward(Activations x, Span<float> output, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context);
 
     /// <summary>Writes the cache rows that <see cref="Forward"/> would write, and nothing else.</summary>
     /// <param name="x">[T, D], normalised.</param>
@@ -22,7 +26,7 @@ internal interface IAttention
     /// <param name="batch">Runs of tokens and their caches, room reserved.</param>
     /// <param name="angles">Cosines and sines of the batch's positions.</param>
     /// <param name="context">Threads, scratch, options.</param>
-    void Fill(ReadOnlySpan<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context);
+    void Fill(Activations x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context);
 }
 
 /// <summary>Cosines and sines for each token of a batch, shared by all layers and heads.</summary>

@@ -24,7 +24,7 @@ internal sealed class LatentAttention : IAttention
     private readonly float[] keyValueNorm;
     private readonly KeyValueUp keyValueUp;
     private readonly ScaleKind? upScales;
-    private readonly Linear output;
+    private readonly Linear outputProjection;
 
     public LatentAttention(Weights weights)
     {
@@ -57,14 +57,17 @@ internal sealed class LatentAttention : IAttention
             upScales = up.Format == WeightFormat.F8_E4M3 ? weights.ActivationScales : null;
         }
 
-        output = weights.Linear("o_proj", config.HiddenSize, h * u);
+        outputProjection = weights.Linear("o_proj", config.HiddenSize, h * u);
     }
 
     /// <inheritdoc/>
-    public long ScratchWidth => (queryDown?.Outputs ?? 0L) + queryUp.Outputs + keyValueDown.Outputs + output.Weight.Cols;
+    public long ScratchWidth => (queryDown?.Outputs ?? 0L) + queryUp.Outputs + keyValueDown.Outputs + outputProjection.Weight.Cols;
 
     /// <inheritdoc/>
-    public void Forward(Span<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
+    public int QuantizedBlock(ForwardContext context) => Linear.QuantizedBlock((queryDown ?? queryUp).Weight, context);
+
+    /// <inheritdoc/>
+    public void Forward(Activations x, Span<float> output, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
     {
         var (h, n, r, c, u, _) = shape;
         var tokens = batch.TokenCount;
@@ -121,11 +124,11 @@ internal sealed class LatentAttention : IAttention
         }
 
         context.AttentionTicks += Stopwatch.GetTimestamp() - start;
-        output.Apply(heads_THU, x, tokens, context);
+        outputProjection.Apply(heads_THU, output, tokens, context);
     }
 
     /// <inheritdoc/>
-    public void Fill(ReadOnlySpan<float> x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
+    public void Fill(Activations x, int layer, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
     {
         var row_TCR = context.Scratch.Take(Slot.Intermediate, (long)batch.TokenCount * keyValueDown.Outputs);
         keyValueDown.Apply(x, row_TCR, batch.TokenCount, context);

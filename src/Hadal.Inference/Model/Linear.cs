@@ -20,7 +20,7 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
     /// <param name="y">[T, M], overwritten.</param>
     /// <param name="tokens">T.</param>
     /// <param name="context">Threads, scratch, options.</param>
-    public void Apply(ReadOnlySpan<float> x, Span<float> y, int tokens, ForwardContext context) =>
+    public void Apply(Activations x, Span<float> y, int tokens, ForwardContext context) =>
         Apply([new Product(weight, 0, tokens, 0)], activationScales, x, [], y, context);
 
     /// <summary>Several products as one job of the threads, their input quantised once where it is to be.</summary>
@@ -30,7 +30,7 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
     /// <param name="rows">Which of them the products refer to; empty when it is 0, 1, 2 and so on.</param>
     /// <param name="y">Results, each where its product says.</param>
     /// <param name="context">Threads, scratch, options.</param>
-    public static void Apply(ReadOnlySpan<Product> products, ScaleKind activationScales, ReadOnlySpan<float> x, ReadOnlySpan<int> rows, Span<float> y, ForwardContext context)
+    public static void Apply(ReadOnlySpan<Product> products, ScaleKind activationScales, Activations x, ReadOnlySpan<int> rows, Span<float> y, ForwardContext context)
     {
         if (products.IsEmpty)
             return;
@@ -45,26 +45,28 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
         var cols = products[0].Weight.Cols;
         if (path == ActivationPrecision.Int8)
         {
-            MultiplyInt8(products, Quantized(products[0].Weight, x, context), rows, y, context);
+            var codes = Quantized(products[0].Weight, x, context);
+            IntegerMatMul.Multiply(products, codes, rows, y, Workspace(IntegerMatMul.WorkspaceBytes(products, !rows.IsEmpty), context), context.Threads);
             return;
         }
 
+        var values = x.Values;
         if (!rows.IsEmpty)
         {
             var gathered = context.Scratch.Take(Slot.ExpertRows, (long)rows.Length * cols);
             for (var i = 0; i < rows.Length; i++)
-                x.Slice(rows[i] * cols, cols).CopyTo(gathered[(i * cols)..]);
-            x = gathered;
+                values.Slice(rows[i] * cols, cols).CopyTo(gathered[(i * cols)..]);
+            values = gathered;
         }
 
         if (path == ActivationPrecision.F32)
         {
-            MatMul.Multiply(products, x, y, context.Threads);
+            MatMul.Multiply(products, values, y, context.Threads);
             return;
         }
 
         foreach (var (weight, first, tokens, output) in products)
-            new Linear(weight, activationScales).MultiplyFp8(x.Slice(first * cols, tokens * cols), y.Slice(output, tokens * weight.Rows), tokens, context);
+            new Linear(weight, activationScales).MultiplyFp8(values.Slice(first * cols, tokens * cols), y.Slice(output, tokens * weight.Rows), tokens, context);
     }
 
     /// <summary>silu(gate x) * (up x) of several gated MLPs: one job of the threads that quantises it at once, where the down-projections take it so.</summary>
@@ -73,14 +75,14 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
     /// <param name="x">Rows of K values.</param>
     /// <param name="rows">Which of them the products refer to; empty when it is 0, 1, 2 and so on.</param>
     /// <param name="context">Threads, scratch, options.</param>
-    public static GatedRows ApplyGated(ReadOnlySpan<GatedProduct> gated, ScaleKind activationScales, ReadOnlySpan<float> x, ReadOnlySpan<int> rows, ForwardContext context)
+    public static Activations ApplyGated(ReadOnlySpan<GatedProduct> gated, ScaleKind activationScales, Activations x, ReadOnlySpan<int> rows, ForwardContext context)
     {
         if (TakesInt8(gated, context))
         {
             var codes = Quantized(gated[0].Gate, x, context);
             var results = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.GatedCodes, GatedMatMul.ResultBytes(gated) / sizeof(float)));
             GatedMatMul.Multiply(gated, codes, rows, results, Workspace(GatedMatMul.WorkspaceBytes(gated, !rows.IsEmpty), context), context.Threads);
-            return new GatedRows([], results);
+            return new Activations([], results, WeightFormats.BlockLength(gated[0].Down.Format));
         }
 
         var count = (int)GatedProduct.Values(gated);
@@ -89,22 +91,12 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
         GatedProduct.Split(gated, products);
         Apply(products, activationScales, x, rows, values, context);
         SwiGlu.InPlace(values[..count], values[count..], context.Threads);
-        return new GatedRows(values[count..], []);
+        return values[count..];
     }
 
-    /// <summary>Several products with what <see cref="ApplyGated"/> made.</summary>
-    /// <param name="products">Matrices [M, I].</param>
-    /// <param name="activationScales">How FP8 activations are scaled.</param>
-    /// <param name="x">Rows of I values.</param>
-    /// <param name="y">Results, each where its product says.</param>
-    /// <param name="context">Threads, scratch, options.</param>
-    public static void Apply(ReadOnlySpan<Product> products, ScaleKind activationScales, GatedRows x, Span<float> y, ForwardContext context)
-    {
-        if (x.Codes.IsEmpty)
-            Apply(products, activationScales, x.Values, [], y, context);
-        else
-            MultiplyInt8(products, x.Codes, [], y, context);
-    }
+    /// <summary>In what blocks activations of a matrix are quantised; 0 where they are not, or as FP8.</summary>
+    public static int QuantizedBlock(WeightMatrix weight, ForwardContext context) =>
+        PathOf(weight, context) == ActivationPrecision.Int8 ? WeightFormats.BlockLength(weight.Format) : 0;
 
     // All matrices are in integer formats, and rows of results of one length are quantised alike.
     private static bool TakesInt8(ReadOnlySpan<GatedProduct> gated, ForwardContext context)
@@ -122,18 +114,17 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
         return true;
     }
 
-    private static Span<byte> Quantized(WeightMatrix weight, ReadOnlySpan<float> x, ForwardContext context)
+    private static ReadOnlySpan<byte> Quantized(WeightMatrix weight, Activations x, ForwardContext context)
     {
         var block = WeightFormats.BlockLength(weight.Format);
-        var codes = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Codes, (long)x.Length / weight.Cols * IntegerActivations.RowBytes(weight.Cols, block) / sizeof(float)));
-        IntegerActivations.Quantize(x, weight.Cols, block, codes, context.Threads);
+        if (x.Block == block)
+            return x.Codes;
+        var codes = MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Codes, (long)x.Values.Length / weight.Cols * IntegerActivations.RowBytes(weight.Cols, block) / sizeof(float)));
+        IntegerActivations.Quantize(x.Values, weight.Cols, block, codes, context.Threads);
         return codes;
     }
 
     private static Span<byte> Workspace(long bytes, ForwardContext context) => MemoryMarshal.AsBytes(context.Scratch.Take(Slot.Workspace, (bytes + sizeof(float) - 1) / sizeof(float)));
-
-    private static void MultiplyInt8(ReadOnlySpan<Product> products, ReadOnlySpan<byte> codes, ReadOnlySpan<int> rows, Span<float> y, ForwardContext context) =>
-        IntegerMatMul.Multiply(products, codes, rows, y, Workspace(IntegerMatMul.WorkspaceBytes(products, !rows.IsEmpty), context), context.Threads);
 
     // The path that all products take, unless they are of several kinds.
     private static bool TryPathOf(ReadOnlySpan<Product> products, ForwardContext context, out ActivationPrecision path)
@@ -166,19 +157,34 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
     }
 }
 
-/// <summary>Rows of silu(gate x) * (up x), those of one MLP behind those of the other: as numbers, or quantised as integer products take them.</summary>
-internal readonly ref struct GatedRows(ReadOnlySpan<float> values, ReadOnlySpan<byte> codes)
+/// <summary>Rows that products take: as numbers, quantised to 8 bits, or both.</summary>
+/// <param name="values">The numbers; empty where only codes are left.</param>
+/// <param name="codes">Rows of <see cref="IntegerActivations.RowBytes"/> bytes.</param>
+/// <param name="block">Values that have one scale; 0 where there are no codes.</param>
+internal readonly ref struct Activations(ReadOnlySpan<float> values, ReadOnlySpan<byte> codes, int block)
 {
     public ReadOnlySpan<float> Values { get; } = values;
 
     public ReadOnlySpan<byte> Codes { get; } = codes;
 
-    /// <summary>The first <paramref name="count"/> rows, which are multiplied with <paramref name="down"/>, and the others.</summary>
-    public void Split(int count, WeightMatrix down, out GatedRows first, out GatedRows others)
+    public int Block { get; } = block;
+
+    public static implicit operator Activations(ReadOnlySpan<float> values) => new(values, [], 0);
+
+    public static implicit operator Activations(Span<float> values) => new(values, [], 0);
+
+    /// <summary>Of what <see cref="Linear.ApplyGated"/> has made: the first <paramref name="count"/> rows, for <paramref name="first"/>, and the others, for <paramref name="second"/>.</summary>
+    public void Split(int count, WeightMatrix first, WeightMatrix second, out Activations rows, out Activations others)
     {
-        var bytes = Codes.IsEmpty ? 0 : count * IntegerActivations.RowBytes(down.Cols, WeightFormats.BlockLength(down.Format));
-        var numbers = Codes.IsEmpty ? count * down.Cols : 0;
-        first = new GatedRows(Values[..numbers], Codes[..bytes]);
-        others = new GatedRows(Values[numbers..], Codes[bytes..]);
+        if (Block == 0)
+        {
+            rows = Values[..(count * first.Cols)];
+            others = Values[(count * first.Cols)..];
+            return;
+        }
+
+        var bytes = count * IntegerActivations.RowBytes(first.Cols, Block);
+        rows = new Activations([], Codes[..bytes], Block);
+        others = new Activations([], Codes[bytes..], WeightFormats.BlockLength(second.Format));
     }
 }

@@ -34,7 +34,10 @@ internal sealed class MixtureOfExperts : IFeedForward
     public long ScratchWidth => (2L * router.ExpertsPerToken * intermediate) + (shared?.ScratchWidth ?? 0);
 
     /// <inheritdoc/>
-    public void Forward(Span<float> x, int layer, int tokens, ForwardContext context)
+    public int QuantizedBlock(ForwardContext context) => experts[0].QuantizedBlock(context);
+
+    /// <inheritdoc/>
+    public void Forward(Activations x, Span<float> output, int layer, int tokens, ForwardContext context)
     {
         // Lists: experts of each (token, choice) pair; the pairs expert by expert; where each expert's begin; the token of each pair, then all tokens.
         var k = router.ExpertsPerToken;
@@ -45,7 +48,7 @@ internal sealed class MixtureOfExperts : IFeedForward
         var rows = integers.Slice(2 * pairs, pairs + tokens);
         var starts = integers[((3 * pairs) + tokens)..];
         var weights_TK = context.Scratch.Take(Slot.RoutedWeights, pairs);
-        router.Route(x, ids_TK, weights_TK, tokens, context);
+        router.Route(x.Values, ids_TK, weights_TK, tokens, context);
         context.Probe?.Routing(layer, ids_TK, weights_TK);
         GroupByExpert(ids_TK, order, starts);
         for (var i = 0; i < pairs; i++)
@@ -65,23 +68,24 @@ internal sealed class MixtureOfExperts : IFeedForward
         var routed = gated[..count];
         if (shared is not null)
             gated[count++] = shared.Gated(pairs, tokens);
-        Linear.ApplyGated(gated[..count], activationScales, x, shared is null ? rows[..pairs] : rows, context).Split(pairs, routed[0].Down, out var routed_PI, out var shared_TI);
+        Linear.ApplyGated(gated[..count], activationScales, x, shared is null ? rows[..pairs] : rows, context)
+            .Split(pairs, routed[0].Down, gated[count - 1].Down, out var routed_PI, out var shared_TI);
 
         if (shared is null)
-            x.Clear();
+            output.Clear();
         else
-            Linear.Apply([new Product(gated[count - 1].Down, 0, tokens, 0)], activationScales, shared_TI, x, context);
+            Linear.Apply([new Product(gated[count - 1].Down, 0, tokens, 0)], activationScales, shared_TI, [], output, context);
         var expertOutput_PD = context.Scratch.Take(Slot.ExpertRows, (long)pairs * hidden);
         var products = context.Scratch.TakeProducts(routed.Length);
         for (var i = 0; i < routed.Length; i++)
             products[i] = new Product(routed[i].Down, routed[i].FirstRow, routed[i].Tokens, routed[i].FirstRow * hidden);
-        Linear.Apply(products, activationScales, routed_PI, expertOutput_PD, context);
+        Linear.Apply(products, activationScales, routed_PI, [], expertOutput_PD, context);
 
         // Back to the order of tokens: each sums its experts in the order they were chosen, whoever else is in the batch.
         var rank = ids_TK;
         for (var i = 0; i < pairs; i++)
             rank[order[i]] = i;
-        WeightedSum.Add(expertOutput_PD, rank, weights_TK, k, hidden, x, context.Threads);
+        WeightedSum.Add(expertOutput_PD, rank, weights_TK, k, hidden, output, context.Threads);
     }
 
     // A counting sort: order lists (token, choice) pairs expert by expert, expert e's from starts[e] to starts[e + 1].

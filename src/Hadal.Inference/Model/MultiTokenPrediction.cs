@@ -62,8 +62,9 @@ internal sealed class MultiTokenPrediction
 
         projection.Apply(concatenated, output, tokens, context);
         context.Probe?.Tensor("eh", layer, output);
-        block.Forward(output, batch, angles, context);
-        RmsNorm.Apply(output, headNorm, normed, epsilon);
+        var stream = new ResidualStream(output, context);
+        block.Forward(ref stream, batch, angles, context);
+        stream.Normalize(headNorm, epsilon, normed);
         context.Probe?.Tensor("normed", layer, normed);
     }
 }

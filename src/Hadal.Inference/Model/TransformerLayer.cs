@@ -1,4 +1,3 @@
-using System.Numerics.Tensors;
 using Hadal.Numerics.Kernels;
 
 namespace Hadal.Inference.Model;
@@ -28,33 +27,29 @@ internal sealed class TransformerLayer
     /// <summary>Values of <see cref="Slot.Intermediate"/> that <see cref="Forward"/> needs for each token.</summary>
     public long ScratchWidth => Math.Max(attention.ScratchWidth, feedForward.ScratchWidth);
 
-    /// <summary>Updates the residual stream in place.</summary>
+    /// <summary>Adds to the residual stream.</summary>
     /// <param name="x">[T, D].</param>
     /// <param name="batch">Runs of tokens and their caches.</param>
     /// <param name="angles">Cosines and sines of the batch's positions.</param>
     /// <param name="context">Threads, scratch, options.</param>
-    public void Forward(Span<float> x, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
+    public void Forward(ref ResidualStream x, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
     {
-        var branch = context.Scratch.Take(Slot.Branch, x.Length);
-
-        RmsNorm.Apply(x, attentionNorm, branch, epsilon);
-        attention.Forward(branch, layer, batch, angles, context);
+        var branch = x.Branch;
+        var normed = x.Normalize(attentionNorm, epsilon, branch, attention.QuantizedBlock(context));
+        attention.Forward(normed, branch, layer, batch, angles, context);
         context.Probe?.Tensor("attn_out", layer, branch);
-        TensorPrimitives.Add(x, branch, x);
+        x.Add();
 
-        RmsNorm.Apply(x, feedForwardNorm, branch, epsilon);
-        feedForward.Forward(branch, layer, batch.TokenCount, context);
+        normed = x.Normalize(feedForwardNorm, epsilon, branch, feedForward.QuantizedBlock(context));
+        feedForward.Forward(normed, branch, layer, batch.TokenCount, context);
         context.Probe?.Tensor("ffn_out", layer, branch);
-        TensorPrimitives.Add(x, branch, x);
-        context.Probe?.Tensor("hidden", layer, x);
+        x.Add();
+        if (context.Probe is { SeesTensors: true } probe)
+            probe.Tensor("hidden", layer, x.Hidden);
     }
 
     /// <summary>Writes the cache rows of tokens whose output nobody needs: what <see cref="Forward"/> does to the caches.</summary>
     /// <inheritdoc cref="Forward"/>
-    public void Fill(ReadOnlySpan<float> x, ForwardBatch batch, in RotaryAngles angles, ForwardContext context)
-    {
-        var branch = context.Scratch.Take(Slot.Branch, x.Length);
-        RmsNorm.Apply(x, attentionNorm, branch, epsilon);
-        attention.Fill(branch, layer, batch, angles, context);
-    }
+    public void Fill(ref ResidualStream x, ForwardBatch batch, in RotaryAngles angles, ForwardContext context) =>
+        attention.Fill(x.Normalize(attentionNorm, epsilon, x.Branch, attention.QuantizedBlock(context)), layer, batch, angles, context);
 }

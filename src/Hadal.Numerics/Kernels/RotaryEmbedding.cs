@@ -1,3 +1,7 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+
 namespace Hadal.Numerics.Kernels;
 
 /// <summary>
@@ -84,15 +88,59 @@ public sealed class RotaryEmbedding
     /// <param name="x">[R].</param>
     /// <param name="cos">[R/2] of its position.</param>
     /// <param name="sin">[R/2] of its position.</param>
+    /// <exception cref="ArgumentException">The lengths do not belong together.</exception>
     public void Rotate(Span<float> x, ReadOnlySpan<float> cos, ReadOnlySpan<float> sin)
     {
-        var half = cos.Length;
-        var (step, partner) = Interleaved ? (2, 1) : (1, half);
-        for (var i = 0; i < half; i++)
+        if (x.Length != 2 * cos.Length || sin.Length != cos.Length)
+            throw new ArgumentException($"{x.Length} values are turned by half as many angles, but there are {cos.Length} cosines and {sin.Length} sines");
+        var i = Interleaved ? RotatePairs(x, cos, sin) : RotateHalves(x, cos, sin);
+        var (step, partner) = Interleaved ? (2, 1) : (1, cos.Length);
+        for (; i < cos.Length; i++)
         {
             ref var a = ref x[i * step];
             ref var b = ref x[(i * step) + partner];
             (a, b) = ((a * cos[i]) - (b * sin[i]), (a * sin[i]) + (b * cos[i]));
         }
+    }
+
+    // Four pairs of neighbours at a time: (a, b) times the cosine, plus (b, a) times the sine, negative for a. The bits are those of one at a time. Returns how many.
+    private static int RotatePairs(Span<float> x, ReadOnlySpan<float> cos, ReadOnlySpan<float> sin)
+    {
+        ref var first = ref MemoryMarshal.GetReference(x);
+        ref var cosines = ref MemoryMarshal.GetReference(cos);
+        ref var sines = ref MemoryMarshal.GetReference(sin);
+        var i = 0;
+        for (; i <= cos.Length - 4; i += 4)
+        {
+            var (c, s) = (Vector128.LoadUnsafe(ref cosines, (nuint)i), Vector128.LoadUnsafe(ref sines, (nuint)i));
+            Turn(ref first, 2 * i, Vector128.Shuffle(c, Vector128.Create(0, 0, 1, 1)), Vector128.Shuffle(s, Vector128.Create(0, 0, 1, 1)));
+            Turn(ref first, (2 * i) + 4, Vector128.Shuffle(c, Vector128.Create(2, 2, 3, 3)), Vector128.Shuffle(s, Vector128.Create(2, 2, 3, 3)));
+        }
+
+        return i;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Turn(ref float x, int at, Vector128<float> cos, Vector128<float> sin)
+    {
+        var pairs = Vector128.LoadUnsafe(ref x, (nuint)at);
+        var swapped = Vector128.Shuffle(pairs, Vector128.Create(1, 0, 3, 2));
+        ((pairs * cos) + (swapped * (sin ^ Vector128.Create(-0f, 0, -0f, 0)))).StoreUnsafe(ref x, (nuint)at);
+    }
+
+    private static int RotateHalves(Span<float> x, ReadOnlySpan<float> cos, ReadOnlySpan<float> sin)
+    {
+        ref var first = ref MemoryMarshal.GetReference(x);
+        ref var second = ref MemoryMarshal.GetReference(x[cos.Length..]);
+        var i = 0;
+        for (; i <= cos.Length - 4; i += 4)
+        {
+            var (a, b) = (Vector128.LoadUnsafe(ref first, (nuint)i), Vector128.LoadUnsafe(ref second, (nuint)i));
+            var (c, s) = (Vector128.LoadUnsafe(in MemoryMarshal.GetReference(cos), (nuint)i), Vector128.LoadUnsafe(in MemoryMarshal.GetReference(sin), (nuint)i));
+            ((a * c) - (b * s)).StoreUnsafe(ref first, (nuint)i);
+            ((a * s) + (b * c)).StoreUnsafe(ref second, (nuint)i);
+        }
+
+        return i;
     }
 }

@@ -76,11 +76,16 @@ public sealed class ModelBenchmarkTests
         using var interrupt = new CancellationTokenSource();
         var plan = new BenchmarkPlan { PromptTokens = 5, GenerateTokens = 3, Rounds = 50, Contexts = [40] };
         var benchmark = new ModelBenchmark(checkpoint, new DeepSeek(checkpoint), threads, new ForwardOptions());
-        var r = benchmark.Run(plan, new AtTwoFiftieths(interrupt), interrupt.Token);
+        var r = benchmark.Run(plan, new After(2 / 50.0, interrupt), interrupt.Token);
         Assert.Equal((2, 0), (r.Rounds.Count, r.Contexts.Count));
         Assert.Equal(r.Rounds[1].ReadBandwidthAfterGbS, r.ReadBandwidthAfterGbS);
         await interrupt.CancelAsync();
         Assert.Throws<OperationCanceledException>(() => benchmark.Run(plan, cancellation: interrupt.Token));
+
+        using var late = new CancellationTokenSource();
+        r = benchmark.Run(plan with { Rounds = 2 }, new After(1, late), late.Token);
+        Assert.Equal((2, 0), (r.Rounds.Count, r.Contexts.Count));
+        Assert.Single(benchmark.Run(plan with { Rounds = 2 }, cancellation: TestContext.Current.CancellationToken).Contexts);
     }
 
     [Theory]
@@ -164,11 +169,11 @@ public sealed class ModelBenchmarkTests
         public void Routing(int layer, ReadOnlySpan<int> ids, ReadOnlySpan<float> weights) => Experts.AddRange(ids.ToArray().Distinct().Select(id => (layer, id)));
     }
 
-    private sealed class AtTwoFiftieths(CancellationTokenSource interrupt) : IProgress<double>
+    private sealed class After(double part, CancellationTokenSource interrupt) : IProgress<double>
     {
         public void Report(double value)
         {
-            if (value >= 2 / 50.0)
+            if (value >= part)
                 interrupt.Cancel();
         }
     }

@@ -1,6 +1,7 @@
 using CsCheck;
 using Hadal.Inference.Cache;
 using Hadal.Inference.Model;
+using Hadal.Inference.Verification;
 using Hadal.Numerics.Tests.Kernels;
 using Hadal.Numerics.Threading;
 
@@ -35,6 +36,10 @@ public sealed class ForwardTests : IDisposable
             Bits.AssertEqual(whole, run.Logits(tokens, two, options, 1), "token by token");
             Bits.AssertEqual(whole, run.Logits(tokens, three, options, ModelRun.RandomRuns(random, tokens.Length)), "random runs");
             Bits.AssertEqual(whole, run.Logits(tokens, two, options), "2 threads");
+            using var pool = new CachePool(run.Model.Config, tokens.Length, 8);
+            using var cache = new SequenceCache(pool);
+            var watched = new ForwardContext(two, options, new RecordingProbe(run.Model.Config.NumHiddenLayers));
+            Bits.AssertEqual(whole, run.Logits(cache, tokens, watched), "looked at");
         },
         iter: 40,
         threads: 1);

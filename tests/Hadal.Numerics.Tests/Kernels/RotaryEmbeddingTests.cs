@@ -17,17 +17,24 @@ public sealed class RotaryEmbeddingTests
             Assert.Equal(2 * half, rotary.Dimension);
             float[] cos = new float[half], sin = new float[half], x = RandomMatrix.Normals(new Random(seed), 2 * half);
             rotary.Angles(position, cos, sin);
-            var turned = (float[])x.Clone();
+            float[] turned = [.. x], apart = [.. x];
             rotary.Rotate(turned, cos, sin);
             for (var i = 0; i < half; i++)
             {
                 var (first, second) = interleaved ? (2 * i, (2 * i) + 1) : (i, i + half);
+                (apart[first], apart[second]) = ((x[first] * cos[i]) - (x[second] * sin[i]), (x[first] * sin[i]) + (x[second] * cos[i]));
                 var expected = new Complex(x[first], x[second]) * Complex.FromPolarCoordinates(magnitude, position * Math.Pow(10000, -2.0 * i / (2 * half)));
                 var tolerance = 4e-7 * Complex.Abs(expected);
                 Assert.InRange(turned[first], expected.Real - tolerance, expected.Real + tolerance);
                 Assert.InRange(turned[second], expected.Imaginary - tolerance, expected.Imaginary + tolerance);
             }
+
+            Bits.AssertEqual(apart, turned, "a pair at a time");
         });
+
+    [Fact]
+    public void AnglesThatDoNotFitAreRefused() =>
+        Assert.Contains("3 cosines", Assert.Throws<ArgumentException>(() => new RotaryEmbedding([1, 1], true).Rotate(new float[4], new float[3], new float[2])).Message, StringComparison.Ordinal);
 
     [Fact]
     public void YarnKeepsFastDimensionsAndStretchesSlowOnes()

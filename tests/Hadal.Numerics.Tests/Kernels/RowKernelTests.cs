@@ -1,5 +1,7 @@
 using CsCheck;
 using Hadal.Numerics.Kernels;
+using Hadal.Numerics.Kernels.Integer;
+using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Tests.Kernels;
 
@@ -34,6 +36,47 @@ public sealed class RowKernelTests
         RmsNorm.Apply(new float[5], [1, 1, 1, 1, 1], y, 1e-6);
         Assert.All(y, v => Assert.Equal(0, v));
         Assert.Throws<ArgumentException>(() => RmsNorm.Apply(new float[5], new float[2], new float[5], 1e-6));
+    }
+
+    [Fact]
+    public void ResidualNormIsAdditionNormAndQuantisation() =>
+        Gen.Select(Gen.Int[1, 20], Gen.Int[1, 5], Choice(0, 32, 256), Gen.Bool, Gen.Int[0, 1 << 20]).Sample((rows, blocks, block, adds, seed) =>
+        {
+            var random = new Random(seed);
+            var width = blocks * (block == 0 ? 7 : block);
+            float[] x = RandomMatrix.Normals(random, rows * width), weight = RandomMatrix.Normals(random, width), branch = RandomMatrix.Normals(random, adds ? x.Length : 0);
+            float[] sum = adds ? [.. x.Zip(branch, (a, b) => a + b)] : [.. x], normed = new float[x.Length];
+            RmsNorm.Apply(sum, weight, normed, 1e-6);
+            using var one = new KernelThreads(1);
+            var codes = new byte[block == 0 ? 0 : rows * IntegerActivations.RowBytes(width, block)];
+            if (block > 0)
+                IntegerActivations.Quantize(normed, width, block, codes, one);
+            for (var threads = 1; threads <= 3; threads++)
+            {
+                // Its results may lie where the branch does.
+                using var pool = new KernelThreads(threads);
+                float[] stream = [.. x], results = adds ? [.. branch] : new float[x.Length];
+                var found = new byte[codes.Length];
+                ResidualNorm.Apply(stream, adds ? results : [], weight, 1e-6, results, block, found, pool);
+                Bits.AssertEqual(sum, stream, $"sum, {threads} threads");
+                Bits.AssertEqual(normed, results, $"norm, {threads} threads");
+                Assert.Equal(codes, found);
+            }
+        });
+
+    [Theory]
+    [InlineData(128, 64, 128, 32, 256, "a branch of 64")]
+    [InlineData(128, 0, 64, 32, 256, "y of 64")]
+    [InlineData(100, 0, 100, 0, 0, "x of 100")]
+    [InlineData(128, 0, 128, 32, 255, "255 bytes")]
+    [InlineData(128, 0, 128, 0, 256, "256 bytes")]
+    [InlineData(128, 0, 128, 48, 256, "blocks of 48")]
+    [InlineData(128, 0, 128, 256, 0, "blocks of 256")]
+    public void ResidualNormOfWhatDoesNotFitIsRefused(int x, int branch, int y, int block, int codes, string expected)
+    {
+        using var one = new KernelThreads(1);
+        var act = () => ResidualNorm.Apply(new float[x], new float[branch], new float[64], 1e-6, new float[y], block, new byte[codes], one);
+        Assert.Contains(expected, Assert.Throws<ArgumentException>(act).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -99,7 +99,7 @@ public sealed class DeepSeek : ILanguageModel
         {
             (output, var others) = batch.Split();
             var asked = context.Scratch.Take(Slot.FinalHidden, (long)output.TokenCount * Config.HiddenSize);
-            CopyRows(output.SourceRows, stream.Hidden, asked);
+            CopyRows(output.SourceRows, stream.Whole(), asked);
             CopyRows(others.SourceRows, hidden, hidden);
             stream = new ResidualStream(hidden[..(others.TokenCount * Config.HiddenSize)], context);
             layers[^1].Fill(ref stream, others, new RotaryAngles(rotary, others, context.Scratch), context);
@@ -153,7 +153,7 @@ public sealed class DeepSeek : ILanguageModel
         Prepare(batch);
         var stream = new ResidualStream(hidden, context);
         layers[layer].Forward(ref stream, batch, new RotaryAngles(rotary, batch, context.Scratch), context);
-        _ = stream.Hidden;
+        stream.Whole();
     }
 
     private static void Embed(WeightMatrix table, ReadOnlySpan<int> tokens, Span<float> target)

@@ -19,20 +19,18 @@ internal ref struct ResidualStream(Span<float> hidden, ForwardContext context)
     /// <summary>[T, D]: the input of a part of a layer, which leaves its output there.</summary>
     public readonly Span<float> Branch => context.Scratch.Take(Slot.Branch, hidden.Length);
 
-    /// <summary>[T, D], everything added.</summary>
-    public Span<float> Hidden
-    {
-        get
-        {
-            if (isPending)
-                TensorPrimitives.Add(hidden, Branch, hidden);
-            isPending = false;
-            return hidden;
-        }
-    }
-
     /// <summary>What is in <see cref="Branch"/> belongs to the states.</summary>
     public void Add() => isPending = true;
+
+    /// <summary>Adds what is left to add.</summary>
+    /// <returns>[T, D].</returns>
+    public Span<float> Whole()
+    {
+        if (isPending)
+            TensorPrimitives.Add(hidden, Branch, hidden);
+        isPending = false;
+        return hidden;
+    }
 
     /// <summary>Normalises the states.</summary>
     /// <param name="weight">[D].</param>

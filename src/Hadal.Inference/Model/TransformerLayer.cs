@@ -45,7 +45,7 @@ internal sealed class TransformerLayer
         context.Probe?.Tensor("ffn_out", layer, branch);
         x.Add();
         if (context.Probe is { SeesTensors: true } probe)
-            probe.Tensor("hidden", layer, x.Hidden);
+            probe.Tensor("hidden", layer, x.Whole());
     }
 
     /// <summary>Writes the cache rows of tokens whose output nobody needs: what <see cref="Forward"/> does to the caches.</summary>

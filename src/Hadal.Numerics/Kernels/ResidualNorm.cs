@@ -10,8 +10,8 @@ namespace Hadal.Numerics.Kernels;
 /// </summary>
 public static class ResidualNorm
 {
-    // Fewer are not worth handing out.
-    private const int LeastRows = 4;
+    // Fewer values are not worth handing out.
+    private const int LeastValues = 8192;
 
     /// <summary>x += branch, y = norm(x), and y quantised.</summary>
     /// <param name="x">[T, D], the residual stream.</param>
@@ -33,7 +33,7 @@ public static class ResidualNorm
         var codesBytes = block == 0 ? 0 : (long)x.Length / width * IntegerActivations.RowBytes(width, block);
         if (block < 0 || block % 32 != 0 || (block > 0 && width % block != 0) || codes.Length != codesBytes)
             throw new ArgumentException($"{x.Length} values in rows of {width} and blocks of {block} do not fit {codes.Length} bytes");
-        threads.Run(x.Length / width, LeastRows, new Job { X = x, Branch = branch, Weight = weight, Epsilon = epsilon, Y = y, Block = block, Codes = codes });
+        threads.Run(x.Length / width, Math.Max(1, LeastValues / width), new Job { X = x, Branch = branch, Weight = weight, Epsilon = epsilon, Y = y, Block = block, Codes = codes });
     }
 
     private ref struct Job : IKernelJob

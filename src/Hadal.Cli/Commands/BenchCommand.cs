@@ -95,6 +95,8 @@ internal static class BenchCommand
                     measured = new ModelBenchmark(checkpoint, deepSeek, pool, options).Run(plan, plan.Rounds > 1 ? progress : null, cancellation);
                 if (measured.Rounds.Count < plan.Rounds && plan.Rounds > 1)
                     terminal.Notice($"interrupted: this is what {measured.Rounds.Count} of {plan.Rounds} rounds found");
+                else if (measured.Contexts.Count < plan.Contexts.Count)
+                    terminal.Notice($"interrupted: {measured.Contexts.Count} of {plan.Contexts.Count} contexts were measured");
                 return speculation is null || cancellation.IsCancellationRequested
                     ? measured
                     : measured with { Speculation = new SpeculationBenchmark(deepSeek, pool, options).Run(speculation, plan.PromptTokens, plan.GenerateTokens, cancellation) };

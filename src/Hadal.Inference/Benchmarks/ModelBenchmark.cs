@@ -48,7 +48,7 @@ public sealed class ModelBenchmark
     /// <summary>Runs the measurement.</summary>
     /// <param name="plan">What to measure.</param>
     /// <param name="progress">Told which part of the rounds is done, between two of them.</param>
-    /// <param name="cancellation">Ends it between two steps: it throws, but for where some rounds are whole and others are not, when those that are whole are the result.</param>
+    /// <param name="cancellation">Ends it between two steps: the rounds and contexts that are whole by then are the result; where no round is, it throws.</param>
     public BenchmarkResult Run(BenchmarkPlan plan, IProgress<double>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(plan);

@@ -9,7 +9,7 @@ namespace Hadal.Numerics;
 public sealed unsafe partial class NativeBuffer : IDisposable
 {
     private const int Alignment = 64;
-    private const long LargeBytes = 32L << 20;
+    private const long LargeBytes = 1L << 20;
     private const int PageBytes = 4096;
     private const int LargePages = 14;
 

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using Hadal.Numerics.MachineCode;
 using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Kernels;
@@ -82,12 +83,15 @@ public sealed unsafe class ReadBandwidth : IDisposable
     {
         public void Invoke(int start, int end, int worker)
         {
+            var byPage = StreamHints.EveryLine;
             Vector512<long> a = default, b = default, c = default, d = default;
             var last = data + ((long)end * slice);
             for (var p = data + ((long)start * slice); p < last; p += 256)
             {
                 if (Sse.IsSupported)
                 {
+                    if (byPage)
+                        StreamHints.AskForPage(p);
                     Sse.Prefetch0(p + 4096);
                     Sse.Prefetch0(p + 4160);
                     Sse.Prefetch0(p + 4224);

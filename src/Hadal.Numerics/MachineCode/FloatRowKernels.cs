@@ -10,8 +10,8 @@ namespace Hadal.Numerics.MachineCode;
 /// </summary>
 internal static unsafe class FloatRowKernels
 {
-    private static readonly nint BF16Rows = Make(WeightFormat.BF16);
-    private static readonly nint E4M3Rows = Make(WeightFormat.F8_E4M3);
+    private static readonly nint BF16Rows = Make(WeightFormat.BF16, StreamHints.EveryLine);
+    private static readonly nint E4M3Rows = Make(WeightFormat.F8_E4M3, StreamHints.EveryLine);
 
     /// <summary>The kernel, or null.</summary>
     public static delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, FloatRowArguments*, void> Find(WeightFormat format) =>
@@ -22,13 +22,18 @@ internal static unsafe class FloatRowKernels
             _ => 0,
         });
 
-    private static nint Make(WeightFormat format)
+    /// <summary>Whether a kernel that asks ahead in a certain way gives the right bits, be it the way of this processor or not.</summary>
+    /// <param name="format">BF16 or F8_E4M3.</param>
+    /// <param name="everyLine">The way; <see cref="StreamHints"/>.</param>
+    internal static bool PassesSelfTest(WeightFormat format, bool everyLine) => Make(format, everyLine) != 0;
+
+    private static nint Make(WeightFormat format, bool everyLine)
     {
         if (!KernelVariant.Avx512)
             return 0;
         try
         {
-            var kernel = new FloatRows(format).Assemble();
+            var kernel = new FloatRows(format, everyLine).Assemble();
             return PassesSelfTest(format, kernel) ? kernel : 0;
         }
         catch (Win32Exception)

@@ -22,16 +22,21 @@ internal struct FloatRowArguments
 /// Assembles kernels for AVX-512 that multiply BF16 rows or E4M3 codes with one token, <c>void rows(byte* weights, float* x, float* y, FloatRowArguments* arguments)</c>,
 /// in the order of <see cref="DotProduct"/>. Values are taken out of the 32-bit lanes that they share, and activations lie as that leaves them (<see cref="ArrangedTokens"/>).
 /// </summary>
+/// <param name="format">BF16 or F8_E4M3.</param>
+/// <param name="everyLine">Whether every line is asked for; <see cref="StreamHints"/>.</param>
 /// <remarks>
-/// rdi: weights; rsi: activations of a step; rdx: results; rcx: activations of the first step; r8: rows left; r9: steps of a row; r10: steps left.
+/// rax: work; rdi: weights; rsi: activations of a step; rdx: results; rcx: activations of the first step; r8: rows left; r9: steps of a row; r10: steps left.
 /// zmm0-3: running sums; zmm4-8: values; zmm9: the mask of what belongs to a value.
 /// </remarks>
-internal sealed class FloatRows(WeightFormat format)
+internal sealed class FloatRows(WeightFormat format, bool everyLine)
 {
     private const int Vector = 64;
 
-    // The processor reads BF16 rows ahead by itself, where each line is read twice and one line of each piece is asked for so far ahead. Codes it does not: all their
-    // lines are asked for, into the second cache and then into the first. docs/LOG.md.
+    // How far ahead every line is asked for, where that pays.
+    private const int LineAhead = 4096;
+
+    // Elsewhere the processor reads BF16 rows ahead by itself, where each line is read twice and one line of each piece is asked for so far ahead. Codes it does not: all
+    // their lines are asked for, into the second cache and then into the first. docs/LOG.md.
     private const int PieceAhead = 6144;
     private const int Piece = 512;
     private const int CodesAhead = 12288;
@@ -56,12 +61,14 @@ internal sealed class FloatRows(WeightFormat format)
         c.vpbroadcastd(zmm9, eax);
 
         c.Label(ref row);
-        c.prefetcht1(__byte_ptr[rdi + PageAhead]);
+        if (!everyLine)
+            c.prefetcht1(__byte_ptr[rdi + PageAhead]);
         for (var i = 0; i < 4; i++)
             c.vpxord(Zmm(i), Zmm(i), Zmm(i));
         c.mov(rsi, rcx);
         c.mov(r10, r9);
         c.Label(ref step);
+        AskAhead();
         if (IsByte)
             Codes();
         else
@@ -80,14 +87,32 @@ internal sealed class FloatRows(WeightFormat format)
 
     private static AssemblerMemoryOperand Argument(string name) => __qword_ptr[rcx + Marshal.OffsetOf<FloatRowArguments>(name).ToInt32()];
 
+    private void AskAhead()
+    {
+        if (everyLine)
+        {
+            StreamHints.AskForPage(c, rdi, rax);
+            for (var line = 0; line < StepBytes; line += Vector)
+                c.prefetcht0(__byte_ptr[rdi + LineAhead + line]);
+        }
+        else if (IsByte)
+        {
+            c.prefetcht1(__byte_ptr[rdi + CodesAhead]);
+            c.prefetcht0(__byte_ptr[rdi + CodesNear]);
+        }
+        else
+        {
+            var near = c.CreateLabel();
+            c.test(rdi, Piece - StepBytes);
+            c.jnz(near);
+            c.prefetcht1(__byte_ptr[rdi + PieceAhead]);
+            c.Label(ref near);
+        }
+    }
+
     // Sixty-four BF16 values: the lower and the upper halves of lanes.
     private void Words()
     {
-        var near = c.CreateLabel();
-        c.test(rdi, Piece - StepBytes);
-        c.jnz(near);
-        c.prefetcht1(__byte_ptr[rdi + PieceAhead]);
-        c.Label(ref near);
         for (var v = 0; v < 2; v++)
         {
             var weights = __zmmword_ptr[rdi + (v * Vector)];
@@ -102,8 +127,6 @@ internal sealed class FloatRows(WeightFormat format)
     private void Codes()
     {
         const int Narrower = 24 - F8_E4M3.FieldsShift;
-        c.prefetcht1(__byte_ptr[rdi + CodesAhead]);
-        c.prefetcht0(__byte_ptr[rdi + CodesNear]);
         c.vpsllw(zmm5, __zmmword_ptr[rdi], 8);
         c.vpsraw(zmm4, __zmmword_ptr[rdi], Narrower);
         c.vpsraw(zmm5, zmm5, Narrower);

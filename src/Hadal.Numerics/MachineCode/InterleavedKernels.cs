@@ -28,26 +28,33 @@ internal static unsafe class InterleavedKernels
         where TFormat : struct, IIntegerFormat<TFormat> =>
         KernelVariant.Avx2 ? (delegate* unmanaged[SuppressGCTransition]<byte*, byte*, float*, InterleavedArguments*, void>)(isCopy ? Cache<TFormat>.CopyExpansion : Cache<TFormat>.RowsExpansion).Value : null;
 
+    /// <summary>Whether a kernel that asks ahead in a certain way gives the right bits, be it the way of this processor or not.</summary>
+    /// <param name="tokens">1 to <see cref="MaxTokens"/>.</param>
+    /// <param name="source">Where its panels are.</param>
+    /// <param name="everyLine">The way; <see cref="StreamHints"/>.</param>
+    internal static bool PassesSelfTest<TFormat>(int tokens, PanelSource source, bool everyLine)
+        where TFormat : struct, IIntegerFormat<TFormat> => Cache<TFormat>.Make(tokens, source, everyLine) != 0;
+
     private static class Cache<TFormat>
         where TFormat : struct, IIntegerFormat<TFormat>
     {
-        public static readonly Lazy<nint> RowsExpansion = new(static () => Assembled(static () => Tile(0, PanelSource.Rows).AssembleExpansion()));
+        public static readonly Lazy<nint> RowsExpansion = new(static () => Assembled(static () => Tile(0, PanelSource.Rows, StreamHints.EveryLine).AssembleExpansion()));
 
-        public static readonly Lazy<nint> CopyExpansion = new(static () => Assembled(static () => Tile(0, PanelSource.Copy).AssembleExpansion()));
+        public static readonly Lazy<nint> CopyExpansion = new(static () => Assembled(static () => Tile(0, PanelSource.Copy, StreamHints.EveryLine).AssembleExpansion()));
 
         public static readonly Lazy<nint>[] Kernels =
-            [.. Enumerable.Range(0, Sources * MaxTokens).Select(static i => new Lazy<nint>(() => Make((i / Sources) + 1, (PanelSource)(i % Sources))))];
+            [.. Enumerable.Range(0, Sources * MaxTokens).Select(static i => new Lazy<nint>(() => Make((i / Sources) + 1, (PanelSource)(i % Sources), StreamHints.EveryLine)))];
 
-        private static nint Make(int tokens, PanelSource source)
+        public static nint Make(int tokens, PanelSource source, bool everyLine)
         {
             if (source == PanelSource.Expanded && (RowsExpansion.Value == 0 || CopyExpansion.Value == 0))
                 return 0;
-            var kernel = Assembled(() => Tile(tokens, source).AssembleKernel());
+            var kernel = Assembled(() => Tile(tokens, source, everyLine).AssembleKernel());
             return kernel != 0 && PassesSelfTest(tokens, kernel, source) ? kernel : 0;
         }
 
-        private static InterleavedTile Tile(int tokens, PanelSource source) => KernelVariant.Vnni
-            ? new InterleavedVnniTile(InterleavedPanel.Of<TFormat>(), tokens, source)
+        private static InterleavedTile Tile(int tokens, PanelSource source, bool everyLine) => KernelVariant.Vnni
+            ? new InterleavedVnniTile(InterleavedPanel.Of<TFormat>(), tokens, source, everyLine)
             : new InterleavedAvx2Tile(InterleavedPanel.Of<TFormat>(), tokens, source);
 
         private static nint Assembled(Func<nint> assemble)

@@ -107,12 +107,9 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
     protected int ScaleFours => frame + 64;
 
     /// <summary>
-    /// How far ahead one line of each piece is asked for, into the second cache. The processor reads ahead by itself, to the end of a page, and goes on sooner behind it then: docs/LOG.md.
+    /// How far ahead one line of each piece is asked for, into the second cache, if any. The processor reads ahead by itself, to the end of a page, and goes on sooner behind it then: docs/LOG.md.
     /// </summary>
-    protected virtual (int Bytes, int Piece) FarAhead => (6144, 512);
-
-    /// <summary>Whether each round asks for a line <see cref="PageAhead"/> bytes ahead.</summary>
-    protected virtual bool AsksForPages => false;
+    protected virtual (int Bytes, int Piece)? FarAhead => (6144, 512);
 
     /// <summary>Whether all bytes ahead are asked for, rather than left to what the processor sees coming by itself.</summary>
     protected virtual bool AsksAhead => source is PanelSource.Rows or PanelSource.Copy;
@@ -172,7 +169,7 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
         var round = c.CreateLabel();
         Enter(c);
         LoadConstants();
-        c.mov(rax, Argument(nameof(InterleavedArguments.Blocks)));
+        c.mov(r8, Argument(nameof(InterleavedArguments.Blocks)));
         c.mov(rdx, Argument(nameof(InterleavedArguments.Ahead)));
         c.Label(ref block);
         Prefetch(panel.Codes);
@@ -192,7 +189,7 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
         c.add(rsi, panel.Layout.RoundCodes / 4 * vector);
         c.dec(ecx);
         c.jnz(round);
-        c.dec(rax);
+        c.dec(r8);
         c.jnz(block);
         Leave(c);
         Constants.Emit();
@@ -217,15 +214,20 @@ internal abstract class InterleavedTile(InterleavedPanel panel, int tokens, Pane
     protected void PrefetchVectors(int step)
     {
         var steps = panel.Layout.RoundCodes / 4;
-        if (AsksForPages && step == 0 && source == PanelSource.Copy)
-            c.prefetcht1(__byte_ptr[rdi + PageAhead]);
+        if (step == 0 && source == PanelSource.Copy)
+            AskForPage();
         for (var i = step * panel.RoundVectors / steps; i < (step + 1) * panel.RoundVectors / steps; i++)
         {
             if (AsksAhead && i * vector % Line == 0)
                 c.prefetcht0(__byte_ptr[rdi + rdx + (i * vector)]);
-            if (source == PanelSource.Copy && i * vector % FarAhead.Piece == 0)
-                c.prefetcht1(__byte_ptr[rdi + FarAhead.Bytes + (i * vector)]);
+            if (source == PanelSource.Copy && FarAhead is { } far && i * vector % far.Piece == 0)
+                c.prefetcht1(__byte_ptr[rdi + far.Bytes + (i * vector)]);
         }
+    }
+
+    /// <summary>Once a round, asks for something of a page to come; rax is work.</summary>
+    protected virtual void AskForPage()
+    {
     }
 
     /// <summary>The register of codes = four numbers of each row, a byte each.</summary>

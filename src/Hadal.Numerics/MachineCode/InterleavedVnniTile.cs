@@ -9,6 +9,10 @@ namespace Hadal.Numerics.MachineCode;
 /// The kernels of <see cref="InterleavedTile"/> for AVX512-VNNI, which .NET does not expose: sixteen weight rows times one to twelve tokens. One instruction adds up
 /// four products of codes of any size in 32 bits; signed codes get a zero point of 128.
 /// </summary>
+/// <param name="panel">How codes lie.</param>
+/// <param name="tokens">T.</param>
+/// <param name="source">Where panels are.</param>
+/// <param name="everyLine">Whether every line is asked for; <see cref="StreamHints"/>.</param>
 /// <remarks>
 /// Registers beside the common ones: r8, r9, r10 codes of tokens 0, 5 and 10, rbx and rbp being those of token 0; r11, r12, r15 the stride from one token to the next,
 /// three and five times that; rax, r13 work.
@@ -16,7 +20,7 @@ namespace Hadal.Numerics.MachineCode;
 /// codes, zmm29 minus the zero point. What the tokens and the format leave of them holds constants, and vectors of codes for as long as steps take bits from them:
 /// reading a vector of 64 bytes keeps both of the processor's load units busy, which with few tokens is what there is least of.
 /// </remarks>
-internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, PanelSource source)
+internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, PanelSource source, bool everyLine)
     : InterleavedTile(panel, tokens, source, Vector, MaxTokens, new Assembler(64) { PreferVex = false })
 {
     /// <summary>Most tokens of a kernel.</summary>
@@ -49,18 +53,24 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
     private int[] topSums = [];
     private int[] scaleFours = [];
 
-    /// <summary>Asking costs one token or two more than it brings: docs/LOG.md.</summary>
-    protected override bool AsksAhead => Tokens is not (1 or 2) && base.AsksAhead;
+    /// <summary>Where the processor reads ahead by itself, asking costs one token or two more than it brings: docs/LOG.md.</summary>
+    protected override bool AsksAhead => (everyLine || Tokens is not (1 or 2)) && base.AsksAhead;
 
-    /// <summary>What is asked for into the first cache is asked for into the second one before; docs/LOG.md.</summary>
-    protected override (int Bytes, int Piece) FarAhead => AsksAhead ? (12288, 64) : base.FarAhead;
-
-    /// <inheritdoc/>
-    protected override bool AsksForPages => true;
+    /// <summary>There, what is asked for into the first cache is asked for into the second one before; docs/LOG.md.</summary>
+    protected override (int Bytes, int Piece)? FarAhead => everyLine ? null : AsksAhead ? (12288, 64) : base.FarAhead;
 
     private int ZeroPoint => Panel.IsSigned ? SignedZero : Panel.ZeroPoint;
 
     private bool IsUnrolled => HasPackedScales && Tokens <= UnrolledTokens;
+
+    /// <inheritdoc/>
+    protected override void AskForPage()
+    {
+        if (everyLine)
+            StreamHints.AskForPage(C, rdi, rax);
+        else
+            C.prefetcht1(__byte_ptr[rdi + PageAhead]);
+    }
 
     /// <inheritdoc/>
     protected override void LoadStrides()
@@ -324,6 +334,7 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
         C.add(r8, Panel.BlockLength);
         if (Panel.HasMinimum)
         {
+            FollowingBases(rbx, rax, r13);
             C.vmovdqu32(Zmm(Scale), Constants.Words(static i => i % 2 == 0 ? 1 : 0));
             ForEach(t => C.vpxord(Zmm(Partial + t), Zmm(Partial + t), Zmm(Partial + t)));
             ForEach(t => C.vpdpwssd(Zmm(Partial + t), Zmm(Scale), Of(t, rbx, rax, r13, 0)));

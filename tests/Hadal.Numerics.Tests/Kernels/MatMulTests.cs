@@ -161,6 +161,15 @@ public sealed class MatMulTests
     public unsafe void AssembledKernelsPassTheirSelfTestWhereTheProcessorRunsThem(WeightFormat format) =>
         Assert.Equal(KernelVariant.Avx512, FloatRowKernels.Find(format) != null);
 
+    // This processor uses one of the two.
+    [Theory]
+    [InlineData(WeightFormat.BF16, false)]
+    [InlineData(WeightFormat.BF16, true)]
+    [InlineData(WeightFormat.F8_E4M3, false)]
+    [InlineData(WeightFormat.F8_E4M3, true)]
+    public void AssembledKernelsHaveTheirBitsWhicheverWayTheyAskAhead(WeightFormat format, bool everyLine) =>
+        Assert.Equal(KernelVariant.Avx512, FloatRowKernels.PassesSelfTest(format, everyLine));
+
     // One token, K a multiple of 64: rows are multiplied on their way from memory.
     [Theory]
     [InlineData(WeightFormat.F32)]

@@ -15,7 +15,7 @@ internal static unsafe class InterleavedTiles
     private static readonly int ExpandedThreshold = 2 * MaxTokens;
 
     // How far ahead of a stream of panels its next bytes are asked for.
-    private const long PanelAhead = 4096;
+    private static readonly long PanelAhead = KernelVariant.Vnni && StreamHints.EveryLine ? 6144 : 4096;
 
     // What several tiles of tokens pass stays in the second-level cache meanwhile: panels as they lie, and those that are expanded beside what they are made of.
     private const int PieceBytes = 256 << 10;
@@ -74,10 +74,10 @@ internal static unsafe class InterleavedTiles
     /// <param name="cols">K.</param>
     /// <param name="xStride">Bytes from one token's activations to the next.</param>
     /// <param name="yStride">Values from one token's results to the next.</param>
-    /// <param name="ahead">Bytes from a panel to what is asked for while it is read.</param>
-    public static InterleavedArguments Arguments<TFormat>(int panels, int cols, long xStride, long yStride, long ahead = PanelAhead)
+    /// <param name="ahead">Bytes from a panel to what is asked for while it is read; null for a stream of panels.</param>
+    public static InterleavedArguments Arguments<TFormat>(int panels, int cols, long xStride, long yStride, long? ahead = null)
         where TFormat : struct, IIntegerFormat<TFormat> =>
-        Arguments(TFormat.BlockLength, TFormat.Panel.SumLength, cols, xStride) with { Panels = panels, ResultStride = yStride * sizeof(float), Ahead = ahead };
+        Arguments(TFormat.BlockLength, TFormat.Panel.SumLength, cols, xStride) with { Panels = panels, ResultStride = yStride * sizeof(float), Ahead = ahead ?? PanelAhead };
 
     /// <summary>The same for a stream of panels, without their number and where results go.</summary>
     /// <param name="blockLength">Weights of a block.</param>

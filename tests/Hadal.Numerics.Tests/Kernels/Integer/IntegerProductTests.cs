@@ -67,6 +67,17 @@ public sealed unsafe class IntegerProductTests
         Assert.True(action.Found);
     }
 
+    // This processor uses one of the two.
+    [Theory]
+    [MemberData(nameof(Formats))]
+    public void Kernels_over_interleaved_rows_have_their_bits_whichever_way_they_ask_ahead(WeightFormat format)
+    {
+        Assert.SkipUnless(KernelVariant.Vnni, "this processor has no AVX512-VNNI, or HADAL_KERNEL forbids it");
+        var action = new AskingCheck();
+        WeightFormats.TryDispatchInteger(format, ref action);
+        Assert.True(action.Passed);
+    }
+
     [Fact]
     public void A_slice_of_interleaved_rows_keeps_them_where_it_begins_with_a_panel()
     {
@@ -228,6 +239,16 @@ public sealed unsafe class IntegerProductTests
         public void Invoke<TFormat>()
             where TFormat : struct, IIntegerFormat<TFormat> =>
             Found = Enumerable.Range(1, InterleavedKernels.MaxTokens).All(static n => Enum.GetValues<PanelSource>().All(source => InterleavedKernels.Find<TFormat>(n, source) != null));
+    }
+
+    private struct AskingCheck : IIntegerAction
+    {
+        public bool Passed;
+
+        public void Invoke<TFormat>()
+            where TFormat : struct, IIntegerFormat<TFormat> =>
+            Passed = Enumerable.Range(1, InterleavedKernels.MaxTokens).All(static n =>
+                InterleavedKernels.PassesSelfTest<TFormat>(n, PanelSource.Copy, everyLine: false) && InterleavedKernels.PassesSelfTest<TFormat>(n, PanelSource.Copy, everyLine: true));
     }
 
     // Reads the layout back as InterleavedPanel describes it; of all rows, and of five, so that some are missing.

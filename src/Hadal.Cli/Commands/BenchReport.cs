@@ -40,7 +40,7 @@ internal static class BenchReport
         Line("decode", $"{r.DecodeTokensPerSecond:0.00} tokens/s (median step {r.MedianStepSeconds * 1e3:0.0} ms, attention {r.AttentionFraction * 100:0} % of it)");
         Line("weights read", $"{r.WeightBytesPerStep / 1e9:0.000} GB a step, {r.WeightBytesPerToken / 1e9:0.000} GB a token");
         Line("read bandwidth", $"{r.ReadBandwidthGbS:0.0} GB/s ({r.ReadBandwidthBeforeGbS:0.0} before, {r.ReadBandwidthAfterGbS:0.0} after): at most {r.WallTokensPerSecond:0.0} tokens/s");
-        Line("roofline", $"{r.RooflineFraction:0.00} of what that bandwidth allows");
+        Line("roofline", $"{r.RooflineFraction:0.00} of what that bandwidth allows, {r.RooflineFraction * r.ReadBandwidthGbS / r.PlainReadBandwidthGbS:0.00} of what a plain loop reads ({r.PlainReadBandwidthGbS:0.0} GB/s)");
         if (r.Rounds.Count > 0)
         {
             var fractions = r.Rounds.Select(static round => round.RooflineFraction).Order().ToList();

@@ -82,6 +82,9 @@ public sealed record BenchmarkResult
     /// <summary>Read bandwidth after, in 10^9 bytes per second.</summary>
     public required double ReadBandwidthAfterGbS { get; init; }
 
+    /// <summary>What a plain loop reads with all workers, measured beside each of those, the mean, in 10^9 bytes per second; it can be less, on some processors by a third.</summary>
+    public required double PlainReadBandwidthGbS { get; init; }
+
     /// <summary>Tokens per second if decoding did nothing but read its weights at that bandwidth.</summary>
     public required double WallTokensPerSecond { get; init; }
 

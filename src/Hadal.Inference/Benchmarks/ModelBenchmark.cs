@@ -77,6 +77,7 @@ public sealed class ModelBenchmark
             var memory = Memory(peak: true);
             using var bandwidths = new ReadBandwidth(threads);
             var before = bandwidths.Measure() / 1e9;
+            var plain = new List<double> { bandwidths.MeasurePlain() / 1e9 };
             var start = Stopwatch.GetTimestamp();
             foreach (var cache in caches)
             {
@@ -94,6 +95,7 @@ public sealed class ModelBenchmark
                     break;
                 memory = Math.Max(memory, Memory(peak: false) - bandwidths.ByteLength);
                 rounds.Add(round with { Before = rounds.Count == 0 ? before : rounds[^1].After, After = bandwidths.Measure() / 1e9 });
+                plain.Add(bandwidths.MeasurePlain() / 1e9);
                 progress?.Report((double)rounds.Count / plan.Rounds);
             }
 
@@ -124,6 +126,7 @@ public sealed class ModelBenchmark
                 ReadBandwidthGbS = bandwidth,
                 ReadBandwidthBeforeGbS = before,
                 ReadBandwidthAfterGbS = rounds[^1].After,
+                PlainReadBandwidthGbS = plain.Average(),
                 WallTokensPerSecond = wall,
                 RooflineFraction = rate / wall,
                 GcBytesPerToken = (double)rounds.Sum(static r => r.Allocated) / steps.Length,

@@ -16,7 +16,7 @@ public sealed class BenchTests
             var json = JsonNode.Parse(run.Out)!;
             foreach (var field in new[]
             {
-                "prefill_tokens_per_second", "decode_tokens_per_second", "weight_bytes_per_token", "weight_bytes_per_step", "read_bandwidth_gb_s", "roofline_fraction", "gc_bytes_per_token",
+                "prefill_tokens_per_second", "decode_tokens_per_second", "weight_bytes_per_token", "weight_bytes_per_step", "read_bandwidth_gb_s", "plain_read_bandwidth_gb_s", "roofline_fraction", "gc_bytes_per_token",
                 "peak_rss_bytes", "weights_bytes", "cache_bytes",
             })
             {

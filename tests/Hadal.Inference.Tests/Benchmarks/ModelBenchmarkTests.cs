@@ -31,6 +31,7 @@ public sealed class ModelBenchmarkTests
         Assert.Equal(r.WeightBytesPerStep / 3, r.WeightBytesPerToken, 1e-6);
         Assert.Equal(r.DecodeTokensPerSecond / r.WallTokensPerSecond, r.RooflineFraction, 1e-9);
         Assert.Equal(r.ReadBandwidthGbS * 1e9 / r.WeightBytesPerToken, r.WallTokensPerSecond, r.WallTokensPerSecond * 1e-9);
+        Assert.InRange(r.PlainReadBandwidthGbS, r.ReadBandwidthGbS / 10, r.ReadBandwidthGbS * 10);
         Assert.InRange(r.WeightBytesPerStep, 1, r.WeightsBytes);
         Assert.True(r.PeakRssBytes > r.WeightsBytes && r.FirstTokenSeconds > 0 && r.PrefillTokensPerSecond > 0 && r.PeakGflops > 0);
         Assert.Equal(MemoryPlan.CacheBytesOfToken(Small, CacheFormat.BF16) * 3 * 128, r.CacheBytes);

@@ -53,7 +53,7 @@ internal unsafe interface IIntegerFormat<TSelf> : IWeightFormat<TSelf>
     /// <summary>Where the codes of a block lie, for <see cref="InterleavedPanel"/>.</summary>
     static abstract CodeLayout Layout { get; }
 
-    /// <summary>From so many tokens on, interleaving rows on the way is faster with AVX2 than multiplying them as they lie; docs/PERFORMANCE.md.</summary>
+    /// <summary>From so many tokens on, interleaving rows on the way is faster with AVX2 than multiplying them as they lie; docs/LOG.md.</summary>
     static virtual int InterleavedThreshold => 1;
 
     /// <summary>The signed integer scales of one block of each of eight rows; nothing for formats with minima and for blocks of 32.</summary>

@@ -102,7 +102,7 @@ public sealed class SyntheticCheckpoint : Checkpoint
     private void Make(string name, WeightFormat format, int rows, int cols)
     {
         var rowBytes = WeightFormats.RowBytes(format, cols);
-        var data = new NativeBuffer(rowBytes * rows);
+        var data = new NativeBuffer(rowBytes * rows, isStreamed: true);
         Fill(data, Pattern(format), WeightFormats.BlockBytes(format));
         NativeBuffer? scales = null;
         if (format == WeightFormat.F8_E4M3)

@@ -33,14 +33,18 @@ internal sealed class GgufWriter : IDisposable
         file = new NewFile(path);
         try
         {
-            using var writer = new BinaryWriter(file.Stream, Encoding.UTF8, leaveOpen: true);
-            writer.Write(GgufFile.Magic);
-            writer.Write(3u);
-            writer.Write((ulong)entries.Count);
-            writer.Write((ulong)metadata.Count);
-            writer.Write(metadata.Bytes);
-            WriteTable(writer);
-            writer.Flush();
+            using var header = new MemoryStream();
+            using (var writer = new BinaryWriter(header, Encoding.UTF8, leaveOpen: true))
+            {
+                writer.Write(GgufFile.Magic);
+                writer.Write(3u);
+                writer.Write((ulong)entries.Count);
+                writer.Write((ulong)metadata.Count);
+                writer.Write(metadata.Bytes);
+                WriteTable(writer);
+            }
+
+            file.Write(header.GetBuffer().AsSpan(0, (int)header.Length));
             Pad();
         }
         catch
@@ -56,7 +60,7 @@ internal sealed class GgufWriter : IDisposable
     {
         if (current == entries.Count || data.Length > entries[current].ByteLength - written)
             throw new InvalidOperationException($"{data.Length} bytes do not fit behind byte {written} of tensor {current} of {entries.Count}");
-        file.Stream.Write(data);
+        file.Write(data);
         written += data.Length;
         if (written < entries[current].ByteLength)
             return;
@@ -98,9 +102,9 @@ internal sealed class GgufWriter : IDisposable
 
     private void Pad()
     {
-        var position = file.Stream.Position;
+        var position = file.Position;
         Span<byte> zeros = stackalloc byte[GgufFile.DefaultAlignment];
         zeros.Clear();
-        file.Stream.Write(zeros[..(int)(Align(position) - position)]);
+        file.Write(zeros[..(int)(Align(position) - position)]);
     }
 }

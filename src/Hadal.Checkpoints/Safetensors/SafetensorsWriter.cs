@@ -40,8 +40,8 @@ public sealed class SafetensorsWriter : IDisposable
         file = new NewFile(path);
         Span<byte> length = stackalloc byte[8];
         BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
-        file.Stream.Write(length);
-        file.Stream.Write(header);
+        file.Write(length);
+        file.Write(header);
     }
 
     /// <summary>Appends data; pieces may be of any size but must not cross from one tensor into the next.</summary>
@@ -51,7 +51,7 @@ public sealed class SafetensorsWriter : IDisposable
         SkipComplete();
         if (current == entries.Count || data.Length > entries[current].ByteLength - written)
             throw new InvalidOperationException($"{data.Length} bytes do not fit behind byte {written} of tensor {current} of {entries.Count}");
-        file.Stream.Write(data);
+        file.Write(data);
         written += data.Length;
     }
 

@@ -10,7 +10,6 @@ public sealed unsafe partial class NativeBuffer : IDisposable
 {
     private const int Alignment = 64;
     private const long LargeBytes = 32L << 20;
-    private const long LargeStreamBytes = 1L << 20;
     private const int PageBytes = 4096;
     private const int LargePages = 14;
 
@@ -18,9 +17,8 @@ public sealed unsafe partial class NativeBuffer : IDisposable
 
     /// <summary>Allocates <paramref name="byteLength"/> bytes.</summary>
     /// <param name="byteLength">Bytes.</param>
-    /// <param name="isStreamed">Whether it is read from one end to the other, as weights are: then it counts as large from a megabyte on.</param>
     /// <exception cref="OutOfMemoryException">The system has not that much.</exception>
-    public NativeBuffer(long byteLength, bool isStreamed = false)
+    public NativeBuffer(long byteLength)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(byteLength);
         ByteLength = byteLength;
@@ -29,7 +27,7 @@ public sealed unsafe partial class NativeBuffer : IDisposable
         allocation = NativeMemory.AllocZeroed(checked((nuint)byteLength + Alignment));
         Pointer = (byte*)(((nuint)allocation + Alignment - 1) & ~(nuint)(Alignment - 1));
         GC.AddMemoryPressure(byteLength + Alignment);
-        if (OperatingSystem.IsLinux() && byteLength >= (isStreamed ? LargeStreamBytes : LargeBytes))
+        if (OperatingSystem.IsLinux() && byteLength >= LargeBytes)
             _ = Advise((nint)allocation & ~(nint)(PageBytes - 1), (nuint)byteLength, LargePages);
     }
 

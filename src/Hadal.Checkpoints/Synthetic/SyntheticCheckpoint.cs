@@ -8,12 +8,13 @@ namespace Hadal.Checkpoints.Synthetic;
 /// A model of random weights in memory, of any shape and any formats, for measuring. Values repeat after a million, which changes nothing about speed;
 /// the same seed gives the same model.
 /// </summary>
-public sealed class SyntheticCheckpoint : Checkpoint
+public sealed unsafe class SyntheticCheckpoint : Checkpoint
 {
     private const int PatternValues = 1 << 20;
     private const float Spread = 0.02f;
 
-    private readonly Dictionary<string, (WeightMatrix Matrix, NativeBuffer Data, NativeBuffer? Scales)> matrices = [];
+    private readonly NativeArena memory = new();
+    private readonly Dictionary<string, WeightMatrix> matrices = [];
     private readonly Dictionary<WeightFormat, byte[]> patterns = [];
     private readonly List<TensorEntry> entries = [];
     private readonly FormatMix mix;
@@ -60,9 +61,9 @@ public sealed class SyntheticCheckpoint : Checkpoint
     /// <inheritdoc/>
     public override WeightMatrix Matrix(string name, int rows, int cols)
     {
-        if (!matrices.TryGetValue(name, out var entry) || entry.Matrix.Rows != rows || entry.Matrix.Cols != cols)
-            throw new InvalidDataException($"{Path}: tensor {name}: expected [{rows}, {cols}], found {(entry.Data is null ? "none of that name" : $"[{entry.Matrix.Rows}, {entry.Matrix.Cols}]")}");
-        return entry.Matrix;
+        if (!matrices.TryGetValue(name, out var matrix) || matrix.Rows != rows || matrix.Cols != cols)
+            throw new InvalidDataException($"{Path}: tensor {name}: expected [{rows}, {cols}], found {(matrix.IsEmpty ? "none of that name" : $"[{matrix.Rows}, {matrix.Cols}]")}");
+        return matrix;
     }
 
     /// <summary>A norm weight of ones, or a small random correction bias.</summary>
@@ -90,40 +91,35 @@ public sealed class SyntheticCheckpoint : Checkpoint
     {
         if (!disposing)
             return;
-        foreach (var (_, data, scales) in matrices.Values)
-        {
-            data.Dispose();
-            scales?.Dispose();
-        }
-
+        memory.Dispose();
         matrices.Clear();
     }
 
     private void Make(string name, WeightFormat format, int rows, int cols)
     {
-        var rowBytes = WeightFormats.RowBytes(format, cols);
-        var data = new NativeBuffer(rowBytes * rows, isStreamed: true);
-        Fill(data, Pattern(format), WeightFormats.BlockBytes(format));
-        NativeBuffer? scales = null;
-        if (format == WeightFormat.F8_E4M3)
+        var bytes = WeightFormats.RowBytes(format, cols) * rows;
+        var data = memory.Take(bytes);
+        Fill(data, bytes, Pattern(format), WeightFormats.BlockBytes(format));
+        float* scales = null;
+        var count = format == WeightFormat.F8_E4M3 ? ((rows + 127) / 128) * ((cols + 127) / 128) : 0;
+        if (count > 0)
         {
-            var count = (long)((rows + 127) / 128) * ((cols + 127) / 128);
-            scales = new NativeBuffer(count * sizeof(float));
-            scales.Span<float>(0, (int)count).Fill(Spread / 64);
+            scales = (float*)memory.Take(count * (long)sizeof(float));
+            new Span<float>(scales, count).Fill(Spread / 64);
         }
 
-        matrices.Add(name, (WeightMatrix.Over(format, data, rows, cols, scales), data, scales));
-        entries.Add(new TensorEntry(name, format, [rows, cols], data.ByteLength + (scales?.ByteLength ?? 0), Path));
+        matrices.Add(name, new WeightMatrix(format, data, rows, cols, scales));
+        entries.Add(new TensorEntry(name, format, [rows, cols], bytes + (count * (long)sizeof(float)), Path));
     }
 
     // Copies of the pattern from random blocks on, so that no two matrices are alike.
-    private void Fill(NativeBuffer data, byte[] pattern, int blockBytes)
+    private void Fill(byte* data, long bytes, byte[] pattern, int blockBytes)
     {
-        for (long at = 0; at < data.ByteLength;)
+        for (long at = 0; at < bytes;)
         {
             var start = random.Next(pattern.Length / blockBytes) * blockBytes;
-            var count = (int)Math.Min(pattern.Length - start, data.ByteLength - at);
-            pattern.AsSpan(start, count).CopyTo(data.Span<byte>(at, count));
+            var count = (int)Math.Min(pattern.Length - start, bytes - at);
+            pattern.AsSpan(start, count).CopyTo(new Span<byte>(data + at, count));
             at += count;
         }
     }

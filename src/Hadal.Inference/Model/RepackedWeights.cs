@@ -13,17 +13,14 @@ namespace Hadal.Inference.Model;
 /// <param name="threads">Pool to copy on.</param>
 public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads) : IDisposable
 {
-    private const long ArenaBytes = 64L << 20;
-
     // A copy is larger than the file's by at most one part in so many.
     private const int Growth = 16;
 
     // The system maps a file in pieces of up to so many bytes, whatever of them is read.
     private const long PieceBytes = 2L << 20;
 
-    private readonly List<NativeBuffer> arenas = [];
+    private readonly NativeArena copies = new();
     private readonly List<NativeBuffer> small = [];
-    private long used;
 
     /// <summary>Whether any weight of a checkpoint has a faster order on this processor, and there is memory for copies, which the system cannot take back as it can a file's pages.</summary>
     /// <param name="checkpoint">The checkpoint.</param>
@@ -38,14 +35,13 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
     /// <summary>Frees the copies.</summary>
     public void Dispose()
     {
-        arenas.ForEach(static arena => arena.Dispose());
+        copies.Dispose();
         small.ForEach(static buffer => buffer.Dispose());
     }
 
     /// <summary>The weight with a copy beside it, if that pays; a small one that stays as it is, copied out of the file.</summary>
     internal WeightMatrix Repack(WeightMatrix weight)
     {
-        const int Alignment = 64;
         if (!WeightInterleaving.Pays(weight.Format))
             return weight.ByteLength < PieceBytes && weight.Format != WeightFormat.F8_E4M3 ? Copy(weight) : weight;
         var bytes = WeightInterleaving.Bytes(weight);
@@ -53,16 +49,9 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
         // A copy is written through one span; a matrix that has none of that length is used as it lies.
         if (bytes > int.MaxValue)
             return weight;
-        if (arenas.Count == 0 || used + bytes > arenas[^1].ByteLength)
-        {
+        if (!copies.HasRoom(bytes))
             checkpoint.Release();
-            arenas.Add(new NativeBuffer(Math.Max(ArenaBytes, bytes)));
-            used = 0;
-        }
-
-        var target = arenas[^1].Span<byte>(used, (int)bytes);
-        used += (bytes + Alignment - 1) / Alignment * Alignment;
-        return WeightInterleaving.Interleave(weight, target, threads);
+        return WeightInterleaving.Interleave(weight, copies.TakeSpan((int)bytes), threads);
     }
 
     private WeightMatrix Copy(WeightMatrix weight)

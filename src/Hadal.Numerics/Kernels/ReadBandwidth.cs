@@ -37,15 +37,15 @@ public sealed unsafe class ReadBandwidth : IDisposable
     /// <param name="passes">Times to read.</param>
     /// <returns>Bytes per second.</returns>
     /// <exception cref="ObjectDisposedException">The memory was given back.</exception>
-    public double Measure(int passes = 5) => Measure(passes, StreamHints.EveryLine);
+    public double Measure(int passes = 5) => Measure(passes, StreamHints.EveryLine ? Hints.Pages : Hints.Lines);
 
-    /// <summary>The same by a plain loop, as other programs measure it; less than <see cref="Measure(int)"/> where the processor wants to be asked for pages.</summary>
+    /// <summary>The same by a plain loop that asks for nothing ahead, as other programs measure it.</summary>
     /// <param name="passes">Times to read.</param>
     /// <returns>Bytes per second.</returns>
     /// <exception cref="ObjectDisposedException">The memory was given back.</exception>
-    public double MeasurePlain(int passes = 5) => Measure(passes, byPage: false);
+    public double MeasurePlain(int passes = 5) => Measure(passes, Hints.None);
 
-    private double Measure(int passes, bool byPage)
+    private double Measure(int passes, Hints hints)
     {
         ObjectDisposedException.ThrowIf(buffer.Pointer == null, this);
         var slices = (int)(buffer.ByteLength / Slice);
@@ -56,7 +56,7 @@ public sealed unsafe class ReadBandwidth : IDisposable
             for (var pass = 0; pass < passes; pass++)
             {
                 var start = Stopwatch.GetTimestamp();
-                threads.Run(slices, 1, new ReadJob(buffer.Pointer, Slice, s, byPage));
+                threads.Run(slices, 1, new ReadJob(buffer.Pointer, Slice, s, hints));
                 best = Math.Max(best, (double)slices * Slice / Stopwatch.GetElapsedTime(start).TotalSeconds);
             }
         }
@@ -78,6 +78,14 @@ public sealed unsafe class ReadBandwidth : IDisposable
     /// <inheritdoc/>
     public void Dispose() => buffer.Dispose();
 
+    // What is asked for ahead: nothing; every line; the first line of each page, too.
+    private enum Hints
+    {
+        None,
+        Lines,
+        Pages,
+    }
+
     private readonly struct TouchJob(byte* data, long* sums) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
@@ -87,19 +95,19 @@ public sealed unsafe class ReadBandwidth : IDisposable
         }
     }
 
-    private readonly struct ReadJob(byte* data, int slice, long* sums, bool byPage) : IKernelJob
+    private readonly struct ReadJob(byte* data, int slice, long* sums, Hints hints) : IKernelJob
     {
         public void Invoke(int start, int end, int worker)
         {
-            var pages = byPage;
+            var (lines, pages) = (Sse.IsSupported && hints != Hints.None, Sse.IsSupported && hints == Hints.Pages);
             Vector512<long> a = default, b = default, c = default, d = default;
             var last = data + ((long)end * slice);
             for (var p = data + ((long)start * slice); p < last; p += 256)
             {
-                if (Sse.IsSupported)
+                if (pages)
+                    StreamHints.AskForPage(p);
+                if (lines)
                 {
-                    if (pages)
-                        StreamHints.AskForPage(p);
                     Sse.Prefetch0(p + 4096);
                     Sse.Prefetch0(p + 4160);
                     Sse.Prefetch0(p + 4224);

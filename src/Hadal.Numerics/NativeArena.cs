@@ -1,0 +1,48 @@
+namespace Hadal.Numerics;
+
+/// <summary>
+/// Native memory handed out piece by piece and freed at once: weights one behind the other, so that matrices of a megabyte or two lie in the system's large
+/// pages, too, which a <see cref="NativeBuffer"/> for each would not fill. Not thread-safe.
+/// </summary>
+public sealed unsafe class NativeArena : IDisposable
+{
+    private const long BlockBytes = 64L << 20;
+    private const int Alignment = 64;
+
+    private readonly List<NativeBuffer> blocks = [];
+    private long used;
+
+    /// <summary>Zeroed memory, 64-byte aligned.</summary>
+    /// <param name="byteLength">Bytes.</param>
+    /// <exception cref="OutOfMemoryException">The system has not that much.</exception>
+    public byte* Take(long byteLength)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(byteLength);
+        if (!HasRoom(byteLength))
+        {
+            blocks.Add(new NativeBuffer(Math.Max(BlockBytes, byteLength)));
+            used = 0;
+        }
+
+        var piece = blocks[^1].Pointer + used;
+        used += (byteLength + Alignment - 1) / Alignment * Alignment;
+        return piece;
+    }
+
+    /// <summary>The same as a span.</summary>
+    /// <param name="byteLength">Bytes.</param>
+    /// <exception cref="OutOfMemoryException">The system has not that much.</exception>
+    public Span<byte> TakeSpan(int byteLength) => new(Take(byteLength), byteLength);
+
+    /// <summary>Whether so many bytes come out of memory that was taken from the system already.</summary>
+    /// <param name="byteLength">Bytes.</param>
+    public bool HasRoom(long byteLength) => blocks.Count > 0 && byteLength <= blocks[^1].ByteLength - used;
+
+    /// <summary>Frees all of it.</summary>
+    public void Dispose()
+    {
+        blocks.ForEach(static block => block.Dispose());
+        blocks.Clear();
+        used = 0;
+    }
+}

@@ -77,8 +77,15 @@ internal sealed class NewFile : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        stream.Dispose();
-        if (!complete)
-            File.Delete(beside);
+        try
+        {
+            // Writes out what is buffered, which a full disk refuses once more.
+            stream.Dispose();
+        }
+        finally
+        {
+            if (!complete)
+                File.Delete(beside);
+        }
     }
 }

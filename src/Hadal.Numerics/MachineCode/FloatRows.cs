@@ -26,13 +26,17 @@ internal struct FloatRowArguments
 /// <param name="everyLine">Whether every line is asked for; <see cref="StreamHints"/>.</param>
 /// <remarks>
 /// rax: work; rdi: weights; rsi: activations of a step; rdx: results; rcx: activations of the first step; r8: rows left; r9: steps of a row; r10: steps left.
-/// zmm0-3: running sums; zmm4-8: values; zmm9: the mask of what belongs to a value.
+/// zmm0-3: running sums; zmm4-7: values; zmm9: the mask of what belongs to a value.
+/// Of two rows at once, half of the rows apart: rbx: from the first row to the second; r11: from its result to the second's; zmm10-13: sums of the second; zmm16-19: activations.
 /// </remarks>
 internal sealed class FloatRows(WeightFormat format, bool everyLine)
 {
+    /// <summary>How far ahead every line of two rows at once is asked for. The second row's first lines are up to the caller (<see cref="StreamHints.AskForStart"/>): what the kernel asks for past the end of the rows is the next call's first row.</summary>
+    public const int PairAhead = 3072;
+
     private const int Vector = 64;
 
-    // How far ahead every line is asked for, where that pays.
+    // The same for a row at a time, where that pays.
     private const int LineAhead = 4096;
 
     // Elsewhere the processor reads BF16 rows ahead by itself, where each line is read twice and one line of each piece is asked for so far ahead. Codes it does not: all
@@ -42,50 +46,114 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
     private const int CodesAhead = 12288;
     private const int CodesNear = 2048;
 
+    // The first running sum of a row, and of the second where there are two.
+    private const int Sums = 0;
+    private const int SecondSums = 10;
+    private const int SharedActivations = 16;
+
     private readonly Assembler c = new(64);
 
     private bool IsByte => format == WeightFormat.F8_E4M3;
 
     private int StepBytes => IsByte ? Vector : 2 * Vector;
 
+    // Codes take so many instructions that a row's sums wait for each other: two rows at once, in two streams far apart, come at the speed of memory.
+    private bool IsPaired => IsByte && everyLine;
+
     /// <summary>Assembles the kernel and makes it callable.</summary>
     public nint Assemble()
     {
-        var row = c.CreateLabel();
-        var step = c.CreateLabel();
         Enter(c);
         c.mov(r8, Argument(nameof(FloatRowArguments.Rows)));
         c.mov(r9, Argument(nameof(FloatRowArguments.Steps)));
         c.mov(rcx, rsi);
         c.mov(eax, IsByte ? F8_E4M3.FieldsMask : unchecked((int)0xFFFF0000));
         c.vpbroadcastd(zmm9, eax);
-
-        c.Label(ref row);
-        if (!everyLine)
-            c.prefetcht1(__byte_ptr[rdi + PageAhead]);
-        for (var i = 0; i < 4; i++)
-            c.vpxord(Zmm(i), Zmm(i), Zmm(i));
-        c.mov(rsi, rcx);
-        c.mov(r10, r9);
-        c.Label(ref step);
-        AskAhead();
-        if (IsByte)
-            Codes();
-        else
-            Words();
-        c.add(rdi, StepBytes);
-        c.add(rsi, DotProduct.Lanes * sizeof(float));
-        c.dec(r10);
-        c.jnz(step);
-        StoreSum();
-        c.add(rdx, sizeof(float));
-        c.dec(r8);
-        c.jnz(row);
+        var end = c.CreateLabel();
+        if (IsPaired)
+            Pairs(end);
+        Rows(r8, isPaired: false);
+        c.Label(ref end);
         Leave(c);
         return Publish(c);
     }
 
     private static AssemblerMemoryOperand Argument(string name) => __qword_ptr[rcx + Marshal.OffsetOf<FloatRowArguments>(name).ToInt32()];
+
+    // Each row of the first half with that of the second; what an odd number leaves is up to the code behind.
+    private void Pairs(Label end)
+    {
+        var single = c.CreateLabel();
+        c.mov(r11, r8);
+        c.shr(r11, 1);
+        c.jz(single);
+        c.mov(rbx, r9);
+        c.imul(rbx, r11);
+        c.imul(rbx, rbx, StepBytes);
+        c.mov(rbp, r11);
+        c.shl(r11, 2);
+        Rows(rbp, isPaired: true);
+        c.add(rdi, rbx);
+        c.add(rdx, r11);
+        c.Label(ref single);
+        c.and(r8, 1);
+        c.jz(end);
+    }
+
+    private void Rows(AssemblerRegister64 left, bool isPaired)
+    {
+        var row = c.CreateLabel();
+        var step = c.CreateLabel();
+        c.Label(ref row);
+        if (!everyLine)
+            c.prefetcht1(__byte_ptr[rdi + PageAhead]);
+        for (var i = 0; i < 4; i++)
+        {
+            c.vpxord(Zmm(Sums + i), Zmm(Sums + i), Zmm(Sums + i));
+            if (isPaired)
+                c.vpxord(Zmm(SecondSums + i), Zmm(SecondSums + i), Zmm(SecondSums + i));
+        }
+
+        c.mov(rsi, rcx);
+        c.mov(r10, r9);
+        c.Label(ref step);
+        if (isPaired)
+            PairOfCodes();
+        else
+            Step();
+        c.add(rdi, StepBytes);
+        c.add(rsi, DotProduct.Lanes * sizeof(float));
+        c.dec(r10);
+        c.jnz(step);
+        StoreSum(Sums, __dword_ptr[rdx]);
+        if (isPaired)
+            StoreSum(SecondSums, __dword_ptr[rdx + r11]);
+        c.add(rdx, sizeof(float));
+        c.dec(left);
+        c.jnz(row);
+    }
+
+    private void PairOfCodes()
+    {
+        for (var i = 0; i < 4; i++)
+            c.vmovups(Zmm(SharedActivations + i), Activations(i));
+        c.lea(rax, __[rdi + rbx]);
+        c.prefetcht0(__byte_ptr[rax + PairAhead]);
+        StreamHints.AskForPage(c, rax, rax);
+        Codes(__zmmword_ptr[rdi + rbx], (i, values) => c.vfmadd231ps(Zmm(SecondSums + i), values, Zmm(SharedActivations + i)));
+        c.prefetcht0(__byte_ptr[rdi + PairAhead]);
+        StreamHints.AskForPage(c, rdi, rax);
+        Codes(__zmmword_ptr[rdi], (i, values) => c.vfmadd231ps(Zmm(Sums + i), values, Zmm(SharedActivations + i)));
+    }
+
+    private void Step()
+    {
+        AskAhead();
+        if (IsByte)
+            Codes(__zmmword_ptr[rdi], Add);
+        else
+            Words();
+    }
 
     private void AskAhead()
     {
@@ -124,11 +192,11 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
     }
 
     // Sixty-four codes: bytes 0 to 3 of lanes, their fields moved to where float32 has them.
-    private void Codes()
+    private void Codes(AssemblerMemoryOperand codes, Action<int, AssemblerRegisterZMM> add)
     {
         const int Narrower = 24 - F8_E4M3.FieldsShift;
-        c.vpsllw(zmm5, __zmmword_ptr[rdi], 8);
-        c.vpsraw(zmm4, __zmmword_ptr[rdi], Narrower);
+        c.vpsllw(zmm5, codes, 8);
+        c.vpsraw(zmm4, codes, Narrower);
         c.vpsraw(zmm5, zmm5, Narrower);
         c.vpslld(zmm6, zmm4, 16);
         c.vpslld(zmm7, zmm5, 16);
@@ -136,48 +204,51 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
         for (var i = 0; i < values.Length; i++)
         {
             c.vpandd(values[i], values[i], zmm9);
-            Add(i, values[i]);
+            add(i, values[i]);
         }
     }
 
-    private void Add(int sum, AssemblerRegisterZMM values) => c.vfmadd231ps(Zmm(sum), values, __zmmword_ptr[rsi + (sum * Vector)]);
+    private void Add(int sum, AssemblerRegisterZMM values) => c.vfmadd231ps(Zmm(Sums + sum), values, Activations(sum));
+
+    private static AssemblerMemoryOperand Activations(int part) => __zmmword_ptr[rsi + (part * Vector)];
 
     // The tree of DotProduct: elements 16 and then 32 lanes apart, then 8, 4, 2 and 1, wherever they are.
-    private void StoreSum()
+    private void StoreSum(int first, AssemblerMemoryOperand result)
     {
+        var (s0, s1, s2, s3) = (Zmm(first), Zmm(first + 1), Zmm(first + 2), Zmm(first + 3));
         if (IsByte)
         {
             // Sums hold elements 4 lanes apart: quarters of each, twice, leave [0 | 1 | 2 | 3].
-            Halves(zmm0, zmm1, 0x88, 0xDD);
-            Halves(zmm2, zmm3, 0x88, 0xDD);
-            Halves(zmm0, zmm2, 0x88, 0xDD);
+            Halves(s0, s1, 0x88, 0xDD);
+            Halves(s2, s3, 0x88, 0xDD);
+            Halves(s0, s2, 0x88, 0xDD);
         }
         else
         {
             // They hold even and odd elements: halves of both leave [even | odd], and quarters [even | - | odd | -].
-            Halves(zmm0, zmm1, 0x44, 0xEE);
-            Halves(zmm2, zmm3, 0x44, 0xEE);
-            c.vaddps(zmm0, zmm0, zmm2);
-            c.vshuff32x4(zmm1, zmm0, zmm0, 0xB1);
-            c.vaddps(zmm0, zmm0, zmm1);
+            Halves(s0, s1, 0x44, 0xEE);
+            Halves(s2, s3, 0x44, 0xEE);
+            c.vaddps(s0, s0, s2);
+            c.vshuff32x4(s1, s0, s0, 0xB1);
+            c.vaddps(s0, s0, s1);
         }
 
         // What is left of each vector of 128 bits, 2 lanes apart, then 1.
         foreach (var swap in (byte[])[0x4E, 0xB1])
         {
-            c.vpermilps(zmm1, zmm0, swap);
-            c.vaddps(zmm0, zmm0, zmm1);
+            c.vpermilps(s1, s0, swap);
+            c.vaddps(s0, s0, s1);
         }
 
-        c.vextractf32x8(ymm1, zmm0, 1);
-        c.vaddps(ymm0, ymm0, ymm1);
+        c.vextractf32x8(Ymm(first + 1), s0, 1);
+        c.vaddps(Ymm(first), Ymm(first), Ymm(first + 1));
         if (IsByte)
         {
-            c.vextractf128(xmm1, ymm0, 1);
-            c.vaddps(xmm0, xmm0, xmm1);
+            c.vextractf128(Xmm(first + 1), Ymm(first), 1);
+            c.vaddps(Xmm(first), Xmm(first), Xmm(first + 1));
         }
 
-        c.vmovss(__dword_ptr[rdx], xmm0);
+        c.vmovss(result, Xmm(first));
     }
 
     // a = some quarters of a and b + the others.

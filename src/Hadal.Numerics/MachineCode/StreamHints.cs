@@ -15,6 +15,7 @@ internal static class StreamHints
     public const int PageAhead = 16384;
 
     private const int PageBytes = 4096;
+    private const int LineBytes = 64;
     private const int FamilyOfZen3AndZen4 = 0x19;
 
     /// <summary>Whether kernels ask for every line, and for every page before.</summary>
@@ -34,6 +35,17 @@ internal static class StreamHints
     /// <summary>The same for a loop that is not assembled.</summary>
     /// <param name="stream">Where it reads.</param>
     public static unsafe void AskForPage(byte* stream) => Sse.Prefetch1((byte*)((nint)stream & -PageBytes) + PageAhead);
+
+    /// <summary>Asks for what no loop has asked for yet: a stream's first lines and pages.</summary>
+    /// <param name="stream">Where it begins.</param>
+    /// <param name="bytes">How far ahead its loop will ask for lines.</param>
+    public static unsafe void AskForStart(byte* stream, int bytes)
+    {
+        for (var line = 0; line < bytes; line += LineBytes)
+            Sse.Prefetch0(stream + line);
+        for (var page = PageBytes; page <= PageAhead; page += PageBytes)
+            AskForPage(stream + page - PageAhead);
+    }
 
     // The family that CPUID gives, its extension included; other makers' families have other numbers.
     private static int Family()

@@ -27,6 +27,8 @@ internal static unsafe class DirectDot
     public static bool TryRows(WeightMatrix weight, int start, int end, float* x, float* y, KernelThreads threads, int worker)
     {
         var kernel = FloatRowKernels.Find(weight.Format);
+        if (kernel != null && StreamHints.EveryLine)
+            StreamHints.AskForStart(weight.Data + ((start + ((end - start) / 2)) * weight.RowBytes), FloatRows.PairAhead);
         switch (weight.Format)
         {
             case WeightFormat.F32:
@@ -41,8 +43,6 @@ internal static unsafe class DirectDot
                 Assembled(kernel, weight, start, end, pairs, y);
                 return true;
             case WeightFormat.F8_E4M3:
-                if (kernel != null && StreamHints.EveryLine)
-                    StreamHints.AskForStart(weight.Data + ((start + ((end - start) / 2)) * weight.RowBytes), FloatRows.PairAhead);
                 var fours = (float*)threads.Scratch(worker, (long)weight.Cols * sizeof(float));
                 if (!ArrangedTokens.TryForFours(x, weight.Cols, weight.RowScales(start), fours))
                     return false;

@@ -57,9 +57,6 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
 
     private int StepBytes => IsByte ? Vector : 2 * Vector;
 
-    // Codes take so many instructions that a row's sums wait for each other: two rows at once, in two streams far apart, come at the speed of memory.
-    private bool IsPaired => IsByte && everyLine;
-
     /// <summary>Assembles the kernel and makes it callable.</summary>
     public nint Assemble()
     {
@@ -70,7 +67,7 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
         c.mov(eax, IsByte ? F8_E4M3.FieldsMask : unchecked((int)0xFFFF0000));
         c.vpbroadcastd(zmm9, eax);
         var end = c.CreateLabel();
-        if (IsPaired)
+        if (everyLine)
             Pairs(end);
         Rows(r8, isPaired: false);
         c.Label(ref end);
@@ -80,7 +77,7 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
 
     private static AssemblerMemoryOperand Argument(string name) => __qword_ptr[rcx + Marshal.OffsetOf<FloatRowArguments>(name).ToInt32()];
 
-    // Each row of the first half with that of the second; what an odd number leaves is up to the code behind.
+    // Each row of the first half with that of the second, in two streams far apart, which keep more of the memory busy than one, and do not wait for a row's sums; what an odd number leaves is up to the code behind.
     private void Pairs(Label end)
     {
         var single = c.CreateLabel();
@@ -118,9 +115,9 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
         c.mov(r10, r9);
         c.Label(ref step);
         if (isPaired)
-            PairOfCodes();
+            StepOfTwo();
         else
-            Step();
+            StepOfOne();
         c.add(rdi, StepBytes);
         c.add(rsi, DotProduct.Lanes * sizeof(float));
         c.dec(r10);
@@ -133,26 +130,27 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
         c.jnz(row);
     }
 
-    private void PairOfCodes()
+    private void StepOfTwo()
     {
         for (var i = 0; i < 4; i++)
             c.vmovups(Zmm(SharedActivations + i), Activations(i));
-        c.lea(rax, __[rdi + rbx]);
-        c.prefetcht0(__byte_ptr[rax + PairAhead]);
-        StreamHints.AskForPage(c, rax, rax);
-        Codes(__zmmword_ptr[rdi + rbx], (i, values) => c.vfmadd231ps(Zmm(SecondSums + i), values, Zmm(SharedActivations + i)));
-        c.prefetcht0(__byte_ptr[rdi + PairAhead]);
-        StreamHints.AskForPage(c, rdi, rax);
-        Codes(__zmmword_ptr[rdi], (i, values) => c.vfmadd231ps(Zmm(Sums + i), values, Zmm(SharedActivations + i)));
+        Stream(rdi + rbx, SecondSums);
+        Stream(rdi + 0, Sums);
+
+        void Stream(AssemblerMemoryOperand row, int sums)
+        {
+            c.lea(rax, __[row]);
+            for (var line = 0; line < StepBytes; line += Vector)
+                c.prefetcht0(__byte_ptr[rax + PairAhead + line]);
+            StreamHints.AskForPage(c, rax, rax);
+            Values(row, (i, values) => c.vfmadd231ps(Zmm(sums + i), values, Zmm(SharedActivations + i)));
+        }
     }
 
-    private void Step()
+    private void StepOfOne()
     {
         AskAhead();
-        if (IsByte)
-            Codes(__zmmword_ptr[rdi], Add);
-        else
-            Words();
+        Values(rdi + 0, (i, values) => c.vfmadd231ps(Zmm(Sums + i), values, Activations(i)));
     }
 
     private void AskAhead()
@@ -178,20 +176,29 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
         }
     }
 
-    // Sixty-four BF16 values: the lower and the upper halves of lanes.
-    private void Words()
+    // Sixty-four values of a row, sixteen at a time.
+    private void Values(AssemblerMemoryOperand row, Action<int, AssemblerRegisterZMM> add)
+    {
+        if (IsByte)
+            Codes(__zmmword_ptr[row], add);
+        else
+            Words(row, add);
+    }
+
+    // BF16: the lower and the upper halves of lanes.
+    private void Words(AssemblerMemoryOperand row, Action<int, AssemblerRegisterZMM> add)
     {
         for (var v = 0; v < 2; v++)
         {
-            var weights = __zmmword_ptr[rdi + (v * Vector)];
+            var weights = __zmmword_ptr[row + (v * Vector)];
             c.vpslld(zmm4, weights, 16);
             c.vpandd(zmm5, zmm9, weights);
-            Add(2 * v, zmm4);
-            Add((2 * v) + 1, zmm5);
+            add(2 * v, zmm4);
+            add((2 * v) + 1, zmm5);
         }
     }
 
-    // Sixty-four codes: bytes 0 to 3 of lanes, their fields moved to where float32 has them.
+    // E4M3: bytes 0 to 3 of lanes, their fields moved to where float32 has them.
     private void Codes(AssemblerMemoryOperand codes, Action<int, AssemblerRegisterZMM> add)
     {
         const int Narrower = 24 - F8_E4M3.FieldsShift;
@@ -207,8 +214,6 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
             add(i, values[i]);
         }
     }
-
-    private void Add(int sum, AssemblerRegisterZMM values) => c.vfmadd231ps(Zmm(Sums + sum), values, Activations(sum));
 
     private static AssemblerMemoryOperand Activations(int part) => __zmmword_ptr[rsi + (part * Vector)];
 

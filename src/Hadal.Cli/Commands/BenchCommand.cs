@@ -120,7 +120,9 @@ internal static class BenchCommand
             }
             else
             {
-                using var checkpoint = Synthetic(result.GetValue(shape)!, result.GetValue(format) ?? DefaultFormat, terminal, cancellation);
+                // A module that is neither saved nor drafts would only take memory.
+                var withMtp = result.GetValue(save) is not null || drafts.Read(result) is not null;
+                using var checkpoint = Synthetic(result.GetValue(shape)!, result.GetValue(format) ?? DefaultFormat, withMtp, terminal, cancellation);
                 if (result.GetValue(save) is { } file)
                 {
                     using var pool = new KernelThreads(result.GetValue(threads));
@@ -163,11 +165,11 @@ internal static class BenchCommand
         return [MemoryAdvice.For(checkpoint), .. MemoryAdvice.For(checkpoint.Config)];
     }
 
-    private static SyntheticCheckpoint Synthetic(string shape, string format, Terminal terminal, CancellationToken cancellation) => Known(() =>
+    private static SyntheticCheckpoint Synthetic(string shape, string format, bool withMtp, Terminal terminal, CancellationToken cancellation) => Known(() =>
     {
         var (config, mix) = (PublishedShapes.Find(shape), FormatMix.Parse(format));
         using var progress = new ProgressLine(terminal, "making random weights");
-        return new SyntheticCheckpoint(config, mix, progress: progress, cancellation: cancellation);
+        return new SyntheticCheckpoint(withMtp ? config : config with { NumNextnPredictLayers = 0 }, mix, progress: progress, cancellation: cancellation);
     });
 
     private static T Known<T>(Func<T> make)

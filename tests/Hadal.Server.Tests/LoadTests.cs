@@ -146,7 +146,7 @@ public sealed class LoadTests(RandomModelFolder folder)
     public async Task ModelsMakeRoomForEachOther()
     {
         var loads = new List<string>();
-        LocalModel Model(string name, long bytes, bool resident = false) => new(name, bytes, resident, _ =>
+        LocalModel Model(string name, long bytes, bool resident = false) => new(name, bytes, resident, (_, _) =>
         {
             loads.Add(name);
             var model = Inference.Chat.HadalModel.Load(folder.Path, new Inference.Chat.HadalModelOptions { Threads = 1, Engine = new Inference.Engine.EngineOptions { CacheTokens = 256 } });

@@ -44,7 +44,8 @@ internal static class ServeCommand
         var activations = ModelOptions.ActivationPrecisions(ActivationPrecision.Int8);
         var cache = ModelOptions.CacheTypes();
         var noRepack = ModelOptions.NoRepack();
-        foreach (var option in (Option[])[models, config, host, port, open, certificate, key, context, parallel, template, threads, activations, cache, noRepack])
+        var prefixes = TypedOptions.Text("--prefix-cache", "FOLDER", "Keep the prefix cache in this folder from one run to the next, a file for each model, so that conversations are found again. The files hold what was said.");
+        foreach (var option in (Option[])[models, config, host, port, open, certificate, key, context, parallel, template, threads, activations, cache, noRepack, prefixes])
             command.Add(option);
         var drafts = new DraftOptions(command);
         command.SetAction(async (result, cancellation) =>
@@ -65,6 +66,7 @@ internal static class ServeCommand
                     {
                         Threads = result.GetValue(threads),
                         Repack = !result.GetValue(noRepack),
+                        PrefixCacheFolder = result.GetValue(prefixes),
                         Engine = new EngineOptions { Speculation = drafts.Read(result), Forward = new ForwardOptions { Activations = result.GetValue(activations) ?? ActivationPrecision.Int8, Cache = result.GetValue(cache) } },
                     },
                 };

@@ -33,7 +33,7 @@ public static class PrefixTreeFile
         var beside = path + ".partial";
         try
         {
-            using (var stream = new FileStream(beside, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 20))
+            using (var stream = new FileStream(beside, Private()))
             {
                 using var writer = new HashingWriter(stream);
                 Write(writer, tree, pool, fingerprint);
@@ -75,6 +75,15 @@ public static class PrefixTreeFile
             tree.Clear();
             return $"{path}: {e.Message}; the saved prefix cache is not used";
         }
+    }
+
+    // It holds conversations: only its owner may read it.
+    private static FileStreamOptions Private()
+    {
+        var options = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, Share = FileShare.None, BufferSize = 1 << 20 };
+        if (!OperatingSystem.IsWindows())
+            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        return options;
     }
 
     private static void CheckFingerprint(ReadOnlySpan<byte> fingerprint)

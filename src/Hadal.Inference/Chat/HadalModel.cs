@@ -1,6 +1,7 @@
 using Hadal.Checkpoints;
 using Hadal.Checkpoints.Chat;
 using Hadal.Checkpoints.Tokenization;
+using Hadal.Inference.Cache;
 using Hadal.Inference.Engine;
 using Hadal.Inference.Model;
 using Hadal.Numerics.Threading;
@@ -22,6 +23,12 @@ public sealed record HadalModelOptions
     /// </summary>
     public bool Repack { get; init; } = true;
 
+    /// <summary>
+    /// Folder that the prefix cache is kept in from one run to the next, so that conversations are found again: read at load, written when the engine stops, a file for each
+    /// model and arithmetic (<see cref="ModelFingerprint"/>). Null for none. The files hold what was said.
+    /// </summary>
+    public string? PrefixCacheFolder { get; init; }
+
     /// <summary>Name of the chat template; null for the model's own. See <see cref="ChatTemplates.All"/>.</summary>
     public string? ChatTemplate { get; init; }
 }
@@ -35,7 +42,7 @@ public sealed class HadalModel : IDisposable
     private readonly KernelThreads threads;
     private readonly RepackedWeights? repacked;
 
-    private HadalModel(Checkpoint checkpoint, MemoryPlan plan, Tokenizer tokenizer, ChatTemplate template, HadalModelOptions options, IProgress<double>? progress)
+    private HadalModel(Checkpoint checkpoint, MemoryPlan plan, Tokenizer tokenizer, ChatTemplate template, HadalModelOptions options, IProgress<double>? progress, Action<string>? notice)
     {
         Checkpoint = checkpoint;
         Tokenizer = tokenizer;
@@ -47,9 +54,12 @@ public sealed class HadalModel : IDisposable
                 repacked = new RepackedWeights(checkpoint, threads);
             var model = new DeepSeek(checkpoint, progress: progress, repacked: repacked);
             Engine = new InferenceEngine(model, tokenizer, threads, options.Engine);
+            if (options.PrefixCacheFolder is { } folder)
+                KeepPrefixes(folder, options.Engine.Forward, notice ?? (static _ => { }));
         }
         catch
         {
+            Engine?.Dispose();
             repacked?.Dispose();
             threads.Dispose();
             throw;
@@ -72,10 +82,11 @@ public sealed class HadalModel : IDisposable
     /// <param name="path">The folder or file.</param>
     /// <param name="options">How; null for the defaults.</param>
     /// <param name="progress">Told the fraction of layers done.</param>
-    /// <exception cref="IOException">It is not there or cannot be opened.</exception>
+    /// <param name="notice">Told in one line why a saved prefix cache is not used, or could not be written.</param>
+    /// <exception cref="IOException">It is not there or cannot be opened, or the folder of the prefix cache cannot be made.</exception>
     /// <exception cref="InvalidDataException">A file is damaged or not supported, or the model has no tokenizer or no known chat template.</exception>
     /// <exception cref="InsufficientMemoryException">Weights and cache do not fit this machine.</exception>
-    public static HadalModel Load(string path, HadalModelOptions? options = null, IProgress<double>? progress = null)
+    public static HadalModel Load(string path, HadalModelOptions? options = null, IProgress<double>? progress = null, Action<string>? notice = null)
     {
         options ??= new HadalModelOptions();
         var tokenizer = Tokenizer.OfModel(path) ?? throw new InvalidDataException($"{path}: expected a tokenizer, found none");
@@ -85,7 +96,7 @@ public sealed class HadalModel : IDisposable
         {
             var plan = MemoryPlan.For(checkpoint, options.Engine.CacheTokens, options.Engine.Forward.Cache);
             plan.Check();
-            return new HadalModel(checkpoint, plan, tokenizer, template, options, progress);
+            return new HadalModel(checkpoint, plan, tokenizer, template, options, progress, notice);
         }
         catch
         {
@@ -95,14 +106,34 @@ public sealed class HadalModel : IDisposable
     }
 
     /// <summary>A client on this model; the model must outlive it.</summary>
-    public HadalChatClient CreateChatClient() => new(Engine, Tokenizer, Template, System.IO.Path.GetFileName(System.IO.Path.TrimEndingDirectorySeparator(Checkpoint.Path)));
+    public HadalChatClient CreateChatClient() => new(Engine, Tokenizer, Template, Path.GetFileName(Path.TrimEndingDirectorySeparator(Checkpoint.Path)));
 
-    /// <summary>Stops the engine and unmaps the files.</summary>
+    /// <summary>Stops the engine, which saves its prefixes, and unmaps the files.</summary>
     public void Dispose()
     {
         Engine.Dispose();
         repacked?.Dispose();
         threads.Dispose();
         Checkpoint.Dispose();
+    }
+
+    // What cannot be read is said and written anew at the end: it is a cache.
+    private void KeepPrefixes(string folder, ForwardOptions forward, Action<string> notice)
+    {
+        const int NameLength = 16;
+        Directory.CreateDirectory(folder);
+        var fingerprint = ModelFingerprint.Compute(Checkpoint, forward);
+        var path = Path.Combine(folder, $"{Convert.ToHexStringLower(fingerprint)[..NameLength]}.prefixes");
+        try
+        {
+            if (File.Exists(path) && Engine.RestorePrefixesAsync(path, fingerprint).GetAwaiter().GetResult() is { } refusal)
+                notice(refusal);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            notice($"{path}: the saved prefix cache is not used: {e.Message}");
+        }
+
+        Engine.SavePrefixesAtEnd(path, fingerprint, notice);
     }
 }

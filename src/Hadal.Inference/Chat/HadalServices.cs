@@ -14,11 +14,12 @@ public static class HadalServices
     /// <param name="services">The services.</param>
     /// <param name="path">A model folder or a .gguf file.</param>
     /// <param name="options">How to load it; null for the defaults.</param>
-    public static IServiceCollection AddHadal(this IServiceCollection services, string path, HadalModelOptions? options = null)
+    /// <param name="notice">Told in one line why a saved prefix cache is not used, or could not be written.</param>
+    public static IServiceCollection AddHadal(this IServiceCollection services, string path, HadalModelOptions? options = null, Action<string>? notice = null)
     {
         ArgumentNullException.ThrowIfNull(services);
         ArgumentException.ThrowIfNullOrEmpty(path);
-        services.AddSingleton(_ => HadalModel.Load(path, options));
+        services.AddSingleton(_ => HadalModel.Load(path, options, notice: notice));
 
         // The engine is the model's: a factory's result that implements IDisposable is disposed again, which does no harm.
         services.AddSingleton(provider => provider.GetRequiredService<HadalModel>().Engine);

@@ -27,6 +27,7 @@ public sealed class InferenceEngine : IDisposable, IAsyncDisposable
     private readonly TaskCompletionSource idle = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private EngineStatistics statistics;
+    private Action? atEnd;
     private bool draining;
     private bool stopping;
 
@@ -128,6 +129,28 @@ public sealed class InferenceEngine : IDisposable, IAsyncDisposable
         PrefixTreeFile.Save(path, core.Tree, core.Pool, fingerprint);
         return true;
     });
+
+    /// <summary>Has the prefix cache written to a file when the engine stops; see <see cref="PrefixTreeFile.Save"/>.</summary>
+    /// <param name="path">File; an older one is replaced.</param>
+    /// <param name="fingerprint">The model's <see cref="ModelFingerprint"/>.</param>
+    /// <param name="failed">Told in one line, on the engine's thread, why it could not be written.</param>
+    public void SavePrefixesAtEnd(string path, byte[] fingerprint, Action<string> failed)
+    {
+        lock (gate)
+        {
+            atEnd = () =>
+            {
+                try
+                {
+                    PrefixTreeFile.Save(path, core.Tree, core.Pool, fingerprint);
+                }
+                catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+                {
+                    failed($"{path}: the prefix cache could not be saved: {e.Message}");
+                }
+            };
+        }
+    }
 
     /// <summary>Reads what <see cref="SavePrefixesAsync"/> wrote, if nothing is cached yet; see <see cref="PrefixTreeFile.Restore"/>.</summary>
     /// <param name="path">File.</param>
@@ -251,6 +274,10 @@ public sealed class InferenceEngine : IDisposable, IAsyncDisposable
                 wake.Wait(wasIdle ? Timeout.Infinite : PollMilliseconds);
         }
 
+        Action? last;
+        lock (gate)
+            last = atEnd;
+        last?.Invoke();
         core.Dispose();
         idle.TrySetResult();
         ended.TrySetResult();

@@ -22,9 +22,9 @@ internal static class LocalModels
             ChatTemplate = options.ChatTemplate ?? options.Run.ChatTemplate,
             Engine = options.Run.Engine with { CacheTokens = cacheTokens, MaxSequences = options.MaxSequences, MaxWaiting = options.MaxWaiting },
         };
-        return new LocalModel(name, MemoryPlan.For(checkpoint, cacheTokens, run.Engine.Forward.Cache).RequiredBytes, options.Resident, progress =>
+        return new LocalModel(name, MemoryPlan.For(checkpoint, cacheTokens, run.Engine.Forward.Cache).RequiredBytes, options.Resident, (progress, notice) =>
         {
-            var model = HadalModel.Load(path, run, progress);
+            var model = HadalModel.Load(path, run, progress, notice);
             return new ServedModel(name, model.Engine, model.Tokenizer, model.Template, model);
         });
     }

@@ -65,7 +65,7 @@ internal sealed partial class ModelShelf : IAsyncDisposable
             MakeRoom(slot.Model);
             LogLoading(logger, name);
             var started = time.GetTimestamp();
-            var served = await Task.Run(() => slot.Model.Load(new LoadingProgress(this, name)), CancellationToken.None);
+            var served = await Task.Run(() => slot.Model.Load(new LoadingProgress(this, name), line => LogNotice(logger, name, line)), CancellationToken.None);
             LogLoaded(logger, name, time.GetElapsedTime(started).TotalSeconds);
             lock (gate)
             {
@@ -168,6 +168,9 @@ internal sealed partial class ModelShelf : IAsyncDisposable
 
     [LoggerMessage(LogLevel.Information, "loaded {Model} in {Seconds:0.00} s")]
     private static partial void LogLoaded(ILogger logger, string model, double seconds);
+
+    [LoggerMessage(LogLevel.Warning, "{Model}: {Line}")]
+    private static partial void LogNotice(ILogger logger, string model, string line);
 
     [LoggerMessage(LogLevel.Information, "unloading {Model} to make room")]
     private static partial void LogUnloading(ILogger logger, string model);

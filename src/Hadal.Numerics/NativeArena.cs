@@ -11,12 +11,15 @@ public sealed unsafe class NativeArena : IDisposable
 
     private readonly List<NativeBuffer> blocks = [];
     private long used;
+    private bool isDisposed;
 
     /// <summary>Zeroed memory, 64-byte aligned.</summary>
     /// <param name="byteLength">Bytes.</param>
     /// <exception cref="OutOfMemoryException">The system has not that much.</exception>
+    /// <exception cref="ObjectDisposedException">It is disposed.</exception>
     public byte* Take(long byteLength)
     {
+        ObjectDisposedException.ThrowIf(isDisposed, this);
         ArgumentOutOfRangeException.ThrowIfNegative(byteLength);
         if (!HasRoom(byteLength))
         {
@@ -43,6 +46,6 @@ public sealed unsafe class NativeArena : IDisposable
     {
         blocks.ForEach(static block => block.Dispose());
         blocks.Clear();
-        used = 0;
+        isDisposed = true;
     }
 }

@@ -32,9 +32,14 @@ public sealed unsafe class NativeArenaTests
     }
 
     [Fact]
-    public void A_negative_length_is_refused()
+    public void A_negative_length_is_refused_and_so_is_everything_once_it_is_disposed()
     {
-        using var arena = new NativeArena();
+        var arena = new NativeArena();
         Assert.Throws<ArgumentOutOfRangeException>(() => arena.TakeSpan(-1));
+        arena.TakeSpan(1)[0] = 1;
+        arena.Dispose();
+        Assert.False(arena.HasRoom(1));
+        Assert.Throws<ObjectDisposedException>(() => arena.TakeSpan(1));
+        arena.Dispose();
     }
 }

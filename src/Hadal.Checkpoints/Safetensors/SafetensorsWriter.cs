@@ -38,10 +38,18 @@ public sealed class SafetensorsWriter : IDisposable
         this.entries = entries;
         var header = Header(entries, metadata);
         file = new NewFile(path);
-        Span<byte> length = stackalloc byte[8];
-        BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
-        file.Write(length);
-        file.Write(header);
+        try
+        {
+            Span<byte> length = stackalloc byte[8];
+            BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
+            file.Write(length);
+            file.Write(header);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Appends data; pieces may be of any size but must not cross from one tensor into the next.</summary>

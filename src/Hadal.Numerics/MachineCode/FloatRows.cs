@@ -103,7 +103,7 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
         var step = c.CreateLabel();
         c.Label(ref row);
         if (!everyLine)
-            c.prefetcht1(__byte_ptr[rdi + PageAhead]);
+            c.prefetcht1(__byte_ptr[rdi + StreamHints.RareLineAhead]);
         for (var i = 0; i < 4; i++)
         {
             c.vpxord(Zmm(Sums + i), Zmm(Sums + i), Zmm(Sums + i));

@@ -69,7 +69,7 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
         if (everyLine)
             StreamHints.AskForPage(C, rdi, rax);
         else
-            C.prefetcht1(__byte_ptr[rdi + PageAhead]);
+            C.prefetcht1(__byte_ptr[rdi + StreamHints.RareLineAhead]);
     }
 
     /// <inheritdoc/>

@@ -9,9 +9,6 @@ namespace Hadal.Numerics.MachineCode;
 /// </summary>
 internal static class KernelFrame
 {
-    /// <summary>How far ahead of a stream of weights a line is asked for, here and there, so that the page it lies in is looked up in time, where <see cref="StreamHints"/> does not say otherwise; docs/LOG.md.</summary>
-    public const int PageAhead = 32768;
-
     private static readonly AssemblerRegister64[] Saved = [rbx, rbp, r12, r13, r14, r15];
     private static readonly AssemblerRegisterXMM[] SavedOnWindows = [xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
 

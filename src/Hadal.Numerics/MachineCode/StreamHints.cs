@@ -14,6 +14,9 @@ internal static class StreamHints
     /// <summary>How far ahead the first line of a page is asked for, so that the page is looked up in time.</summary>
     public const int PageAhead = 16384;
 
+    /// <summary>How far ahead a line here and there is asked for elsewhere, with the same purpose.</summary>
+    public const int RareLineAhead = 32768;
+
     private const int PageBytes = 4096;
     private const int LineBytes = 64;
     private const int FamilyOfZen3AndZen4 = 0x19;

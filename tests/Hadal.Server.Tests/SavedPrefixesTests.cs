@@ -40,6 +40,14 @@ public sealed class SavedPrefixesTests(RandomModelFolder folder) : IDisposable
     }
 
     [Fact]
+    public async Task AServerWhosePrefixesHaveNoPlaceDoesNotStart()
+    {
+        File.WriteAllText(prefixes, "a file");
+        var error = await Assert.ThrowsAsync<IOException>(() => RunningServer.OfFolder(folder.Path, changeModel: m => m with { Run = m.Run with { PrefixCacheFolder = prefixes } }));
+        Assert.StartsWith($"{prefixes}: expected a folder", error.Message);
+    }
+
+    [Fact]
     public void EachArithmeticHasItsFileAndOnlyTheOwnerReadsIt()
     {
         Assert.Equal(0, Run(CacheFormat.F32).Cached);
@@ -70,7 +78,8 @@ public sealed class SavedPrefixesTests(RandomModelFolder folder) : IDisposable
     public void AFolderThatIsNoneEndsTheLoadAndOneThatGoesIsSaid()
     {
         File.WriteAllText(prefixes, "a file");
-        Assert.Throws<IOException>(() => Run(CacheFormat.F32));
+        Assert.StartsWith($"{prefixes}: expected a folder", Assert.Throws<IOException>(() => Run(CacheFormat.F32)).Message);
+        Assert.Throws<IOException>(() => new HadalModelOptions { PrefixCacheFolder = "" }.MakePrefixCacheFolder());
         File.Delete(prefixes);
         var (_, notices) = Run(CacheFormat.F32, () => Directory.Delete(prefixes));
         Assert.Contains("could not be saved", Assert.Single(notices));

@@ -29,6 +29,21 @@ public sealed record HadalModelOptions
     /// </summary>
     public string? PrefixCacheFolder { get; init; }
 
+    /// <summary>Makes <see cref="PrefixCacheFolder"/>, if there is to be one. Loading does it, too; a program that loads later learns sooner that it cannot be.</summary>
+    /// <exception cref="IOException">It cannot be made.</exception>
+    public void MakePrefixCacheFolder()
+    {
+        try
+        {
+            if (PrefixCacheFolder is not null)
+                Directory.CreateDirectory(PrefixCacheFolder);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new IOException($"{PrefixCacheFolder}: expected a folder for the prefix cache, or a place where one can be made: {e.Message}", e);
+        }
+    }
+
     /// <summary>Name of the chat template; null for the model's own. See <see cref="ChatTemplates.All"/>.</summary>
     public string? ChatTemplate { get; init; }
 }
@@ -89,6 +104,7 @@ public sealed class HadalModel : IDisposable
     public static HadalModel Load(string path, HadalModelOptions? options = null, IProgress<double>? progress = null, Action<string>? notice = null)
     {
         options ??= new HadalModelOptions();
+        options.MakePrefixCacheFolder();
         var tokenizer = Tokenizer.OfModel(path) ?? throw new InvalidDataException($"{path}: expected a tokenizer, found none");
         var template = ChatTemplates.Choose(tokenizer, options.ChatTemplate);
         var checkpoint = Checkpoint.Open(path);
@@ -121,7 +137,6 @@ public sealed class HadalModel : IDisposable
     private void KeepPrefixes(string folder, ForwardOptions forward, Action<string> notice)
     {
         const int NameLength = 16;
-        Directory.CreateDirectory(folder);
         var fingerprint = ModelFingerprint.Compute(Checkpoint, forward);
         var path = Path.Combine(folder, $"{Convert.ToHexStringLower(fingerprint)[..NameLength]}.prefixes");
         try

@@ -27,7 +27,7 @@ internal struct FloatRowArguments
 /// <remarks>
 /// rax: work; rdi: weights; rsi: activations of a step; rdx: results; rcx: activations of the first step; r8: rows left; r9: steps of a row; r10: steps left.
 /// zmm0-3: running sums; zmm4-7: values; zmm9: the mask of what belongs to a value.
-/// Of two rows at once, half of the rows apart: rbx: from the first row to the second; r11: from its result to the second's; zmm10-13: sums of the second; zmm16-19: activations.
+/// Of two rows at once, half of the rows apart: rbx: from the first row to the second; r11: from its result to the second's; rbp: pairs left; zmm10-13: sums of the second; zmm16-19: activations.
 /// </remarks>
 internal sealed class FloatRows(WeightFormat format, bool everyLine)
 {

@@ -9,7 +9,7 @@ internal static class LocalModels
     private const int DefaultCacheTokens = 16384;
 
     /// <summary>Reads what a model will take from its headers; it is loaded later.</summary>
-    /// <exception cref="IOException">It is not there.</exception>
+    /// <exception cref="IOException">It is not there, or the folder of its prefix cache cannot be made.</exception>
     /// <exception cref="InvalidDataException">It is damaged or not supported.</exception>
     public static LocalModel Describe(LocalModelOptions options)
     {
@@ -22,6 +22,7 @@ internal static class LocalModels
             ChatTemplate = options.ChatTemplate ?? options.Run.ChatTemplate,
             Engine = options.Run.Engine with { CacheTokens = cacheTokens, MaxSequences = options.MaxSequences, MaxWaiting = options.MaxWaiting },
         };
+        run.MakePrefixCacheFolder();
         return new LocalModel(name, MemoryPlan.For(checkpoint, cacheTokens, run.Engine.Forward.Cache).RequiredBytes, options.Resident, (progress, notice) =>
         {
             var model = HadalModel.Load(path, run, progress, notice);

@@ -112,10 +112,14 @@ public static unsafe partial class AttentionKernel
             var end = Math.Min(RunningSoftmax.SpanStart(span + 1), segment.Length(t0, count));
             var panel = scratch + ((long)RunningSoftmax.ChunkRows * heads);
             var first = RunningSoftmax.SpanStart(span);
+            AskForPages(segment.Cache, first, end);
+            AskForPages(segment.Cache, first + RunningSoftmax.ChunkRows, end);
             for (var l = first; l < end; l += RunningSoftmax.ChunkRows)
             {
                 var rows = Math.Min(RunningSoftmax.ChunkRows, end - l);
                 var chunk = new CacheChunk(segment.Cache, l, rows, 0, width, panel);
+
+                AskForPages(segment.Cache, l + (2 * RunningSoftmax.ChunkRows), end);
 
                 // The next chunk's rows come while this one is computed, the first one's shortly before they are needed.
                 var next = segment.Cache.Ahead(l + rows, Math.Min(RunningSoftmax.ChunkRows, end - l - rows));
@@ -131,6 +135,8 @@ public static unsafe partial class AttentionKernel
                 }
             }
         }
+
+        private static void AskForPages(CachePages cache, int row, int end) => cache.Ahead(row, Math.Min(RunningSoftmax.ChunkRows, end - row)).FetchPages();
 
         /// <summary>One head's values from its finished states.</summary>
         public void Project(int head, int token, int count, float* state_TS, int stride, int worker) =>

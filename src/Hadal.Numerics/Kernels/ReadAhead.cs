@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics.X86;
+using Hadal.Numerics.MachineCode;
 
 namespace Hadal.Numerics.Kernels;
 
@@ -8,6 +9,7 @@ namespace Hadal.Numerics.Kernels;
 internal readonly unsafe struct ReadAhead(byte* start, long bytes)
 {
     private const int Line = 64;
+    private const int Page = 4096;
 
     /// <summary>Its length.</summary>
     public long Bytes => bytes;
@@ -29,6 +31,15 @@ internal readonly unsafe struct ReadAhead(byte* start, long bytes)
             return;
         for (var end = Math.Min(bytes, from + count); from < end; from += Line)
             Sse.Prefetch1(start + from);
+    }
+
+    /// <summary>Asks for a line of each page, so that the page is looked up before its lines are asked for, where the processor gains by it (<see cref="StreamHints"/>).</summary>
+    public void FetchPages()
+    {
+        if (!StreamHints.EveryLine)
+            return;
+        for (var at = 0L; at < bytes; at += Page)
+            Sse.Prefetch1(start + at);
     }
 
     /// <summary>A walk over it in <paramref name="count"/> steps; where that many lines are too few, the last ones are left out.</summary>

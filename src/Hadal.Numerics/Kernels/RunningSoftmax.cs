@@ -1,4 +1,6 @@
 using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace Hadal.Numerics.Kernels;
 
@@ -60,34 +62,9 @@ internal static unsafe class RunningSoftmax
         ReadAhead after = default)
     {
         AttentionTiles.Scores(q, heads, keys.Rows, keys.Width, count, scores, ChunkRows, during);
-        var stateWidth = StateWidth(valueWidth);
         var isFirst = Sum(states, 0, valueWidth) == 0;
-        for (var g = 0; g < heads; g++)
-        {
-            var weights = new Span<float>(scores + ((long)g * ChunkRows), count);
-            TensorPrimitives.Multiply(weights, scale, weights);
-            ref var max = ref Max(states, g, valueWidth);
-            ref var sum = ref Sum(states, g, valueWidth);
-            var largest = TensorPrimitives.Max<float>(weights);
-            if (largest > max)
-            {
-                if (!isFirst)
-                {
-                    var factor = MathF.Exp(max - largest);
-                    var o = new Span<float>(states + ((long)g * stateWidth), Padded(valueWidth));
-                    TensorPrimitives.Multiply(o, factor, o);
-                    sum *= factor;
-                }
-
-                max = largest;
-            }
-
-            TensorPrimitives.Subtract(weights, max, weights);
-            TensorPrimitives.Exp(weights, weights);
-            sum += Softmax.Sum(weights);
-        }
-
-        AttentionTiles.AddValues(scores, ChunkRows, heads, values.Rows, values.Width, count, Padded(valueWidth), states, stateWidth, isFirst, after);
+        Weigh(scores, heads, count, scale, states, valueWidth);
+        AttentionTiles.AddValues(scores, ChunkRows, heads, values.Rows, values.Width, count, Padded(valueWidth), states, StateWidth(valueWidth), isFirst, after);
     }
 
     /// <summary>Adds states of later rows to states of earlier ones.</summary>
@@ -117,6 +94,58 @@ internal static unsafe class RunningSoftmax
             var o = new Span<float>(states + ((long)g * StateWidth(valueWidth)), Padded(valueWidth));
             TensorPrimitives.Divide(o, Sum(states, g, valueWidth), o);
         }
+    }
+
+    // Scores of a chunk become weights exp(scale * score - m), 0 behind the last row; m grows with them, and what is there is scaled down to it.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Weigh(float* scores, int heads, int count, float scale, float* states, int valueWidth)
+    {
+        var lanes = Vector512<int>.Indices;
+        var rows = Vector512.Create(count);
+        var (in0, in1, in2, in3) = (
+            Vector512.LessThan(lanes, rows).AsSingle(), Vector512.LessThan(lanes + Vector512.Create(16), rows).AsSingle(),
+            Vector512.LessThan(lanes + Vector512.Create(32), rows).AsSingle(), Vector512.LessThan(lanes + Vector512.Create(48), rows).AsSingle());
+        var factor = Vector512.Create(scale);
+        var none = Vector512.Create(float.NegativeInfinity);
+        for (var g = 0; g < heads; g++, scores += ChunkRows)
+        {
+            var s0 = Vector512.ConditionalSelect(in0, Vector512.Load(scores) * factor, none);
+            var s1 = Vector512.ConditionalSelect(in1, Vector512.Load(scores + 16) * factor, none);
+            var s2 = Vector512.ConditionalSelect(in2, Vector512.Load(scores + 32) * factor, none);
+            var s3 = Vector512.ConditionalSelect(in3, Vector512.Load(scores + 48) * factor, none);
+            ref var max = ref Max(states, g, valueWidth);
+            ref var sum = ref Sum(states, g, valueWidth);
+            var largest = Largest(Vector512.MaxNative(Vector512.MaxNative(s0, s1), Vector512.MaxNative(s2, s3)));
+            if (largest > max)
+            {
+                if (sum != 0)
+                {
+                    var shrink = MathF.Exp(max - largest);
+                    var o = new Span<float>(states + ((long)g * StateWidth(valueWidth)), Padded(valueWidth));
+                    TensorPrimitives.Multiply(o, shrink, o);
+                    sum *= shrink;
+                }
+
+                max = largest;
+            }
+
+            var shift = Vector512.Create(max);
+            var (p0, p1, p2, p3) = (FastExp.Exp(s0 - shift) & in0, FastExp.Exp(s1 - shift) & in1, FastExp.Exp(s2 - shift) & in2, FastExp.Exp(s3 - shift) & in3);
+            p0.Store(scores);
+            p1.Store(scores + 16);
+            p2.Store(scores + 32);
+            p3.Store(scores + 48);
+            sum += DotProduct.Sum(p0, p1, p2, p3);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Largest(Vector512<float> x)
+    {
+        var x8 = Vector256.MaxNative(x.GetLower(), x.GetUpper());
+        var x4 = Vector128.MaxNative(x8.GetLower(), x8.GetUpper());
+        x4 = Vector128.MaxNative(x4, Vector128.Shuffle(x4, Vector128.Create(2, 3, 0, 1)));
+        return Vector128.MaxNative(x4, Vector128.Shuffle(x4, Vector128.Create(1, 0, 3, 2))).ToScalar();
     }
 
     private static int Padded(int width) => (width + 15) / 16 * 16;

@@ -109,7 +109,7 @@ internal sealed class LatentAttention : IAttention
         if (context.Options.Attention == AttentionForm.Absorb)
         {
             var workspace = scratch.Take(Slot.Workspace, AttentionKernel.AbsorbedWorkspace(shape, segments));
-            AttentionKernel.Absorbed(shape, query_THNR, up, segments, heads_THU, workspace, context.Threads);
+            AttentionKernel.Absorbed(shape, query_THNR, up, segments, heads_THU, workspace, context.Threads, AttentionKernel.OperandsFor(segments[0].Cache.Format));
         }
         else
         {

@@ -74,7 +74,7 @@ public static unsafe partial class AttentionKernel
     }
 
     // What the jobs have in common.
-    private readonly struct AbsorbedPass(LatentAttentionShape shape, float* query, KeyValueUp up, int width, float* output, KernelThreads threads)
+    private readonly struct AbsorbedPass(LatentAttentionShape shape, float* query, KeyValueUp up, int width, float* output, AttentionOperands operands, KernelThreads threads)
     {
         public LatentAttentionShape Shape => shape;
 
@@ -88,7 +88,9 @@ public static unsafe partial class AttentionKernel
         public float* Scratch(int worker, long values) => JobScratch(threads, worker, values);
 
         /// <summary>Memory of <see cref="Attend"/>.</summary>
-        public long AttendValues(int headGroup) => (long)RunningSoftmax.ChunkRows * (headGroup + width);
+        public long AttendValues(int headGroup) => operands == AttentionOperands.BF16
+            ? BfloatAttention.Values(TokenTile, headGroup, width, StateWidth)
+            : (long)RunningSoftmax.ChunkRows * (headGroup + width);
 
         /// <summary>One head's queries, carried into the latent space, with their rotary parts and zeros behind.</summary>
         public void Absorb(int head, int token, int count, float* q_TW, int stride, int worker)
@@ -112,17 +114,26 @@ public static unsafe partial class AttentionKernel
             var end = Math.Min(RunningSoftmax.SpanStart(span + 1), segment.Length(t0, count));
             var panel = scratch + ((long)RunningSoftmax.ChunkRows * heads);
             var first = RunningSoftmax.SpanStart(span);
+            var bfloat = operands == AttentionOperands.BF16 ? new BfloatAttention(count, heads, width, (shape.C + 15) / 16 * 16, scratch) : default;
+            for (var t = 0; t < count && operands == AttentionOperands.BF16; t++)
+                bfloat.SetQueries(t, q_TGW + ((long)t * qStride));
             AskForPages(segment.Cache, first, end);
             AskForPages(segment.Cache, first + RunningSoftmax.ChunkRows, end);
             for (var l = first; l < end; l += RunningSoftmax.ChunkRows)
             {
                 var rows = Math.Min(RunningSoftmax.ChunkRows, end - l);
-                var chunk = new CacheChunk(segment.Cache, l, rows, 0, width, panel);
 
                 AskForPages(segment.Cache, l + (2 * RunningSoftmax.ChunkRows), end);
 
                 // The next chunk's rows come while this one is computed, the first one's shortly before they are needed.
                 var next = segment.Cache.Ahead(l + rows, Math.Min(RunningSoftmax.ChunkRows, end - l - rows));
+                if (operands == AttentionOperands.BF16)
+                {
+                    bfloat.Add(segment.Cache, l, rows, segment.Length(t0, 1) - l, count, shape.Scale, state_TGS, stateStride, l == first, next);
+                    continue;
+                }
+
+                var chunk = new CacheChunk(segment.Cache, l, rows, 0, width, panel);
                 var (during, after) = l == first ? (segment.Cache.Ahead(l + RowsAhead, rows - RowsAhead), next) : next.Halves();
                 for (var t = 0; t < count; t++)
                 {

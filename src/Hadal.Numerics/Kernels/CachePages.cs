@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Hadal.Numerics.Formats;
 
 namespace Hadal.Numerics.Kernels;
 
@@ -104,6 +105,16 @@ public readonly unsafe struct CachePages
         if (Format != CacheFormat.F32 || start != 0 || width != Width || rowBytes != width * sizeof(float) || first >> pageShift != (first + count - 1) >> pageShift)
             return false;
         rows = (float*)Row(first);
+        return true;
+    }
+
+    /// <summary>Whole bfloat16 rows that lie one after the other in one page; false for others.</summary>
+    internal bool TryView(int first, int count, out MatrixView rows)
+    {
+        rows = default;
+        if (Format != CacheFormat.BF16 || first >> pageShift != (first + count - 1) >> pageShift)
+            return false;
+        rows = new MatrixView(WeightFormat.BF16, Row(first), count, Width, Width);
         return true;
     }
 

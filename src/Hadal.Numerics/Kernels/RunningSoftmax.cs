@@ -96,9 +96,15 @@ internal static unsafe class RunningSoftmax
         }
     }
 
-    // Scores of a chunk become weights exp(scale * score - m), 0 behind the last row; m grows with them, and what is there is scaled down to it.
+    /// <summary>Scores of a chunk become weights exp(scale * score - m), 0 behind the last row; m grows with them, and what is there is scaled down to it.</summary>
+    /// <param name="scores">[G, <see cref="ChunkRows"/>].</param>
+    /// <param name="heads">G.</param>
+    /// <param name="count">Rows, at least one.</param>
+    /// <param name="scale">Softmax scale.</param>
+    /// <param name="states">[G, S].</param>
+    /// <param name="valueWidth">V.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Weigh(float* scores, int heads, int count, float scale, float* states, int valueWidth)
+    public static void Weigh(float* scores, int heads, int count, float scale, float* states, int valueWidth)
     {
         var lanes = Vector512<int>.Indices;
         var rows = Vector512.Create(count);

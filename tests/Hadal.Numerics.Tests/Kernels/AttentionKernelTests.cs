@@ -47,10 +47,13 @@ public sealed class AttentionKernelTests
     }
 
     [Theory]
-    [InlineData(CacheFormat.F32)]
-    [InlineData(CacheFormat.BF16)]
-    [InlineData(CacheFormat.Q8)]
-    public void NeitherChunksNorThreadsNorPagesChangeABit(CacheFormat cache)
+    [InlineData(CacheFormat.F32, AttentionOperands.F32)]
+    [InlineData(CacheFormat.BF16, AttentionOperands.F32)]
+    [InlineData(CacheFormat.Q8, AttentionOperands.F32)]
+    [InlineData(CacheFormat.F32, AttentionOperands.BF16)]
+    [InlineData(CacheFormat.BF16, AttentionOperands.BF16)]
+    [InlineData(CacheFormat.Q8, AttentionOperands.BF16)]
+    public void NeitherChunksNorThreadsNorPagesChangeABit(CacheFormat cache, AttentionOperands operands)
     {
         using var one = new KernelThreads(1);
         using var three = new KernelThreads(3);
@@ -67,7 +70,7 @@ public sealed class AttentionKernelTests
                 foreach (var absorbed in new[] { true, false })
                 {
                     float[] Run(PagedRows rows, ReadOnlySpan<float> q, int first, int count, KernelThreads threads) =>
-                        absorbed ? Absorbed(s.Shape, q, shared, rows, first, count, threads) : Naive(s.Shape, q, shared, null, rows, first, count, threads);
+                        absorbed ? Absorbed(s.Shape, q, shared, rows, first, count, threads, operands) : Naive(s.Shape, q, shared, null, rows, first, count, threads);
                     var whole = Run(sequence, query, s.First, s.Tokens, one);
                     Bits.AssertEqual(whole, Run(sequence, query, s.First, s.Tokens, three), "3 threads");
                     Bits.AssertEqual(whole, Run(moved, query, s.First, s.Tokens, one), "other pages");
@@ -86,8 +89,10 @@ public sealed class AttentionKernelTests
             threads: 1);
     }
 
-    [Fact]
-    public void SpansOfRowsAreMergedTheSameForOneTokenAndForMany()
+    [Theory]
+    [InlineData(AttentionOperands.F32, Tolerance)]
+    [InlineData(AttentionOperands.BF16, 0.05)]
+    public void SpansOfRowsAreMergedTheSameForOneTokenAndForMany(AttentionOperands operands, double tolerance)
     {
         using var one = new KernelThreads(1);
         using var three = new KernelThreads(3);
@@ -100,19 +105,21 @@ public sealed class AttentionKernelTests
             using var sequence = new PagedRows(random, first + Tokens, 28, 64, cache);
             var query = RandomMatrix.Normals(random, Tokens * 5 * 10, 2);
             var shared = KeyValueUp.Shared(up.Weight, 6, 7);
-            var whole = Absorbed(shape, query, shared, sequence, first, Tokens, three);
-            Bits.AssertNear(Plain(shape, query, RandomMatrix.Decode(up.Weight), sequence, first, Tokens, sequence.Latents(24)), whole, Tolerance, $"{cache} at {first}");
+            var whole = Absorbed(shape, query, shared, sequence, first, Tokens, three, operands);
+            Bits.AssertNear(Plain(shape, query, RandomMatrix.Decode(up.Weight), sequence, first, Tokens, sequence.Latents(24)), whole, tolerance, $"{cache} at {first}");
             for (var t = 0; t < Tokens; t++)
-                Bits.AssertEqual(whole.AsSpan(t * 35, 35).ToArray(), Absorbed(shape, query.AsSpan(t * 50, 50), shared, sequence, first + t, 1, t % 2 == 0 ? one : three), $"{cache}, token {t}");
+                Bits.AssertEqual(whole.AsSpan(t * 35, 35).ToArray(), Absorbed(shape, query.AsSpan(t * 50, 50), shared, sequence, first + t, 1, t % 2 == 0 ? one : three, operands), $"{cache}, token {t}");
         }
     }
 
     [Theory]
-    [InlineData(WeightFormat.F32, 5, 3)]
-    [InlineData(WeightFormat.Q8_0, 5, 3)]
-    [InlineData(WeightFormat.F32, 9, 2)]
-    [InlineData(WeightFormat.F32, 18, 3)]
-    public void SequencesTogetherHaveTheBitsOfEachAlone(WeightFormat format, int heads, int workers)
+    [InlineData(WeightFormat.F32, 5, 3, AttentionOperands.F32)]
+    [InlineData(WeightFormat.Q8_0, 5, 3, AttentionOperands.F32)]
+    [InlineData(WeightFormat.F32, 9, 2, AttentionOperands.F32)]
+    [InlineData(WeightFormat.F32, 18, 3, AttentionOperands.F32)]
+    [InlineData(WeightFormat.F32, 9, 2, AttentionOperands.BF16)]
+    [InlineData(WeightFormat.F32, 18, 3, AttentionOperands.BF16)]
+    public void SequencesTogetherHaveTheBitsOfEachAlone(WeightFormat format, int heads, int workers, AttentionOperands operands)
     {
         using var one = new KernelThreads(1);
         using var several = new KernelThreads(workers);
@@ -133,8 +140,8 @@ public sealed class AttentionKernelTests
                 var tokens = runs.Sum(run => run.Count);
                 var query = RandomMatrix.Normals(random, tokens * h * (n + r), 2);
                 var together = new float[tokens * h * u];
-                AttentionKernel.Absorbed(shape, query, shared, segments, together, new float[AttentionKernel.AbsorbedWorkspace(shape, segments)], several);
-                var alone = segments.SelectMany((s, i) => Absorbed(shape, query.AsSpan(s.Start * h * (n + r), s.Count * h * (n + r)), shared, caches[i], s.First, s.Count, one)).ToArray();
+                AttentionKernel.Absorbed(shape, query, shared, segments, together, new float[AttentionKernel.AbsorbedWorkspace(shape, segments)], several, operands);
+                var alone = segments.SelectMany((s, i) => Absorbed(shape, query.AsSpan(s.Start * h * (n + r), s.Count * h * (n + r)), shared, caches[i], s.First, s.Count, one, operands)).ToArray();
                 Bits.AssertEqual(alone, together, "together");
                 foreach (var cache in caches)
                     cache.Dispose();
@@ -290,11 +297,11 @@ public sealed class AttentionKernelTests
         Assert.Throws<ArgumentException>(() => AttentionKernel.Absorbed(shape, new float[20], fits, [new AttentionSegment(sequence.Pages, 0, 1, 9)], new float[10], new float[10], threads));
     }
 
-    private static float[] Absorbed(in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, PagedRows rows, int first, int tokens, KernelThreads threads)
+    private static float[] Absorbed(in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, PagedRows rows, int first, int tokens, KernelThreads threads, AttentionOperands operands = AttentionOperands.F32)
     {
         var output = new float[tokens * shape.H * shape.U];
         AttentionSegment[] segments = [new AttentionSegment(rows.Pages, 0, tokens, first)];
-        AttentionKernel.Absorbed(shape, query, up, segments, output, new float[Math.Max(0, AttentionKernel.AbsorbedWorkspace(shape, segments))], threads);
+        AttentionKernel.Absorbed(shape, query, up, segments, output, new float[Math.Max(0, AttentionKernel.AbsorbedWorkspace(shape, segments))], threads, operands);
         return output;
     }
 

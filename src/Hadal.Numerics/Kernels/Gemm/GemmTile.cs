@@ -5,7 +5,7 @@ using Hadal.Numerics.MachineCode;
 namespace Hadal.Numerics.Kernels.Gemm;
 
 /// <summary>
-/// One tile of a matrix product: C[i, j] (+)= sum over steps of A[i, s] * B[s, j] for 12 rows and 32 or 16 columns. A step is 32 bits of an operand: one
+/// One tile of a matrix product: C[i, j] (+)= sum over steps of A[i, s] * B[s, j] for 12 rows, or fewer, and 32 or 16 columns. A step is 32 bits of an operand: one
 /// float32, or two bfloat16 whose products are added one after the other, the upper first.
 /// </summary>
 /// <remarks>
@@ -45,6 +45,18 @@ internal unsafe struct GemmTile
     /// <summary>Columns wanted: 16 are computed where 16 are enough, else 32.</summary>
     public nint Columns;
 
+    /// <summary>What to bring into the second-level cache meanwhile; null for nothing. Tiles that are not assembled leave it out.</summary>
+    public byte* Ahead;
+
+    /// <summary>Bytes of it for each step.</summary>
+    public nint AheadStep;
+
+    /// <summary>1 for <see cref="FewRows"/> rows only; bfloat16.</summary>
+    public nint Few;
+
+    /// <summary>Rows of the smallest tile of bfloat16: as many as of any where there is no smaller one.</summary>
+    public static int FewRows => DotTiles.FewRows;
+
     /// <summary>Computes the tile by the best variant there is.</summary>
     /// <param name="format">Of A and B.</param>
     /// <param name="tile">What to compute.</param>
@@ -56,7 +68,7 @@ internal unsafe struct GemmTile
             return;
         }
 
-        var kernel = DotTiles.Find(tile->Columns > 16);
+        var kernel = DotTiles.Find(tile->Columns > 16, tile->Few != 0);
         if (kernel != null)
             kernel(tile);
         else

@@ -19,6 +19,9 @@ public readonly unsafe struct PackedMatrix
 
     private const int Block = 16;
 
+    // Of 64 rows, a step of two panels is 4 KB apart: more of them than the first cache has ways would throw each other out.
+    private const int PanelsAtOnce = 8;
+
     internal PackedMatrix(WeightFormat format, byte* data, int length, int columns)
     {
         Format = format;
@@ -68,6 +71,7 @@ public readonly unsafe struct PackedMatrix
     /// <param name="source">[N, K], F32, or BF16 when B is.</param>
     /// <param name="firstPanel">First panel to fill.</param>
     /// <param name="endPanel">One past the last.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void PackTransposed(MatrixView source, int firstPanel, int endPanel)
     {
         Check(source, Columns, Length);
@@ -82,6 +86,12 @@ public readonly unsafe struct PackedMatrix
                 {
                     var steps = Math.Min(Block, Steps - step);
                     var target = Panel(panel) + ((long)step * StepBytes) + (half * 4);
+                    if (Avx512F.IsSupported && source.Format == Format && rows == Block && (step + Block) * PerStep <= Length)
+                    {
+                        Transpose.Rows16(source.RowPointer(column) + (step * sizeof(uint)), (nint)source.RowBytes, target, StepBytes);
+                        continue;
+                    }
+
                     if (rows < Block || steps < Block)
                         new Span<uint>(block, Block * Block).Clear();
                     for (var r = 0; r < rows; r++)
@@ -119,7 +129,29 @@ public readonly unsafe struct PackedMatrix
     {
         if (source.Cols != Columns || (rows.IsEmpty ? source.Rows < Length : rows.Length != Length) || (Format == WeightFormat.F32 && source.Format != Format))
             throw new ArgumentException($"[{source.Rows}, {source.Cols}] of {source.Format} by {rows.Length} rows as B [{Length}, {Columns}] of {Format}");
+        if (rows.IsEmpty && source.Format == WeightFormat.BF16 && Length % 2 == 0 && Vector512.IsHardwareAccelerated)
+        {
+            var whole = Math.Clamp(Columns / PanelColumns, firstPanel, endPanel);
+            for (; firstPanel < whole; firstPanel = Math.Min(whole, firstPanel + PanelsAtOnce))
+            {
+                PairRows(
+                    source.RowPointer(0) + (firstPanel * PanelColumns * sizeof(ushort)), (nint)source.RowBytes, Steps, Panel(firstPanel),
+                    Math.Min(PanelsAtOnce, whole - firstPanel), (nint)Steps * StepBytes);
+            }
+        }
+
         PackSteps(source, rows, Panel(0), (long)Steps * StepBytes, StepBytes, firstPanel, endPanel);
+    }
+
+    // Some panels from rows of bfloat16 that follow each other.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void PairRows(byte* row, nint rowBytes, int steps, byte* target, int panels, nint panelBytes)
+    {
+        for (var step = 0; step < steps; step++, row += 2 * rowBytes, target += 128)
+        {
+            for (var panel = 0; panel < panels; panel++)
+                Pair32((ushort*)row + (panel * 32), (ushort*)(row + rowBytes) + (panel * 32), (ushort*)(target + (panel * panelBytes)));
+        }
     }
 
     /// <summary>
@@ -127,15 +159,15 @@ public readonly unsafe struct PackedMatrix
     /// </summary>
     internal void PackLeft(MatrixView source, ReadOnlySpan<int> rows) => PackSteps(source, rows, Data, StepBytes, (long)Panels * StepBytes, 0, Panels);
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void PackSteps(MatrixView source, ReadOnlySpan<int> rows, byte* data, long panelBytes, long stepBytes, int firstPanel, int endPanel)
     {
-        var perStep = Format == WeightFormat.F32 ? 1 : 2;
         var whole = source.Format == Format && Vector512.IsHardwareAccelerated ? Math.Clamp(Columns / PanelColumns, firstPanel, endPanel) : firstPanel;
         for (var step = 0; step < Steps; step++)
         {
-            var k = step * perStep;
+            var k = step * PerStep;
             var first = source.RowPointer(rows.IsEmpty ? k : rows[k]);
-            var second = perStep == 1 || k + 1 == Length ? null : source.RowPointer(rows.IsEmpty ? k + 1 : rows[k + 1]);
+            var second = PerStep == 1 || k + 1 == Length ? null : source.RowPointer(rows.IsEmpty ? k + 1 : rows[k + 1]);
             var target = data + (firstPanel * panelBytes) + (step * stepBytes);
             var panel = firstPanel;
             if (Format == WeightFormat.F32)
@@ -168,10 +200,16 @@ public readonly unsafe struct PackedMatrix
     private static void Pair32(ushort* first, ushort* second, ushort* target)
     {
         var (a, b) = (Vector512.Load(first), Vector512.Load(second));
-        var order = (Vector512<ushort>.Indices >> 1) + ((Vector512<ushort>.Indices & Vector512<ushort>.One) << 5);
-        Avx512BW.PermuteVar32x16x2(a, order, b).Store(target);
-        Avx512BW.PermuteVar32x16x2(a, order + Vector512.Create((ushort)16), b).Store(target + 32);
+        Avx512BW.PermuteVar32x16x2(a, LowerPairs, b).Store(target);
+        Avx512BW.PermuteVar32x16x2(a, LowerPairs + Vector512.Create((ushort)16), b).Store(target + 32);
     }
+
+    // Value i of one vector, then value i of another.
+    private static Vector512<ushort> LowerPairs => Vector512.Create(
+        (ushort)0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47);
+
+    // Values of a step.
+    private int PerStep => Format == WeightFormat.F32 ? 1 : 2;
 
     internal static int StepsOf(WeightFormat format, int length) => format == WeightFormat.F32 ? length : (length + 1) / 2;
 

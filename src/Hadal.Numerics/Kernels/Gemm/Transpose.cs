@@ -12,6 +12,7 @@ internal static unsafe class Transpose
     /// <param name="sourceStride">Bytes from one row to the next.</param>
     /// <param name="target">Sixteen vectors.</param>
     /// <param name="targetStride">Bytes from one vector to the next.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Rows16(byte* source, nint sourceStride, byte* target, nint targetStride = 64)
     {
         // Pairs of rows, then fours: each 128-bit lane then holds one column of four rows.

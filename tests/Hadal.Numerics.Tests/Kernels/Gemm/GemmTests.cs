@@ -46,6 +46,38 @@ public sealed unsafe class GemmTests
     }
 
     [Theory]
+    [InlineData(16)]
+    [InlineData(32)]
+    public void TheSmallestTileHasTheSameBitsAndLeavesWhatLiesBehindIt(int columns)
+    {
+        const int Steps = 70;
+        var random = new Random(2);
+        uint[] a = Operands(WeightFormat.BF16, random, GemmTile.Rows * Steps), b = Operands(WeightFormat.BF16, random, 32 * Steps);
+        fixed (uint* pa = a, pb = b)
+        {
+            for (var accumulate = 0; accumulate < 2; accumulate++)
+            {
+                var before = Enumerable.Range(0, GemmTile.Rows * 32).Select(_ => random.NextSingle()).ToArray();
+                float[] all = [.. before], few = [.. before];
+                fixed (float* p = all, q = few)
+                {
+                    var tile = new GemmTile { A = (byte*)pa, ARow = Steps * 4, AStep = 4, B = (byte*)pb, C = (byte*)p, CRow = 128, Steps = Steps, Accumulate = accumulate, Columns = columns };
+                    GemmTile.Reference(WeightFormat.BF16, &tile);
+                    tile.C = (byte*)q;
+                    tile.Few = 1;
+                    tile.Ahead = (byte*)pb;
+                    tile.AheadStep = 64;
+                    GemmTile.Multiply(WeightFormat.BF16, &tile);
+                }
+
+                var end = GemmTile.FewRows * 32;
+                Assert.Equal(all[..end], few[..end]);
+                Assert.Equal(before[end..], few[end..]);
+            }
+        }
+    }
+
+    [Theory]
     [MemberData(nameof(Formats))]
     public void ProductsAreTheSumsOfTheRoundedOperandsOnAnyNumberOfThreads(WeightFormat format)
     {

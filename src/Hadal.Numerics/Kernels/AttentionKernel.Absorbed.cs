@@ -1,3 +1,4 @@
+using System.Numerics;
 using Hadal.Numerics.Threading;
 
 namespace Hadal.Numerics.Kernels;
@@ -35,6 +36,9 @@ public static unsafe partial class AttentionKernel
     // Values between the states of two spans: a core that walks through one reads ahead of itself, and must not take the lines that another is writing (docs/LOG.md).
     private const int SpanGap = 16384;
 
+    // Values of memory that a span takes in the lists of all parts.
+    private static long ItemValues(int heads) => Math.Max(1, heads / LeastHeads) * (long)sizeof(SpanItem) / sizeof(float);
+
     private static bool IsFew(in AttentionSegment segment) => segment.Count <= TokenTile;
 
     private static void Few(in AbsorbedPass pass, ReadOnlySpan<AttentionSegment> run, float* workspace)
@@ -43,14 +47,7 @@ public static unsafe partial class AttentionKernel
         fixed (AttentionSegment* segments = run)
         {
             var few = new FewTokens(pass, segments, run.Length, workspace);
-            var steps = 0;
-            for (var place = few.LastSpan; !place.IsEnd;)
-            {
-                var each = few.SpansForEach(place);
-                steps += Math.Max(1, each);
-                place.Move(Math.Max(1, each * few.Parts));
-            }
-
+            var steps = few.ShareOut();
             pass.Threads.Run(h, 1, new AbsorbJob(few));
             pass.Threads.Run(few.Parts * steps, 1, new SpanJob(few, steps));
             pass.Threads.Run(h, 1, new ProjectJob(few));
@@ -161,10 +158,11 @@ public static unsafe partial class AttentionKernel
 
         public int Segments => count;
 
+        /// <summary>Spans of all segments.</summary>
+        public int SpanCount { get; } = CountSpans(segments, count);
+
         /// <summary>Parts that the spans are shared out in, one for each worker as far as each has heads enough.</summary>
         public int Parts => Math.Clamp(pass.Shape.H / LeastHeads, 1, pass.Threads.Count);
-
-        public SpanPlace LastSpan => new(segments, count);
 
         public int Start => segments[0].Start;
 
@@ -176,57 +174,93 @@ public static unsafe partial class AttentionKernel
 
         public float* LaterStates => States + ((long)Tokens * pass.Shape.H * pass.StateWidth) + SpanGap;
 
+        // What each part takes, as many places each as there are spans.
+        private SpanItem* Items => (SpanItem*)(LaterStates + LaterValues(count));
+
         public AttentionSegment* Segment(int i) => segments + i;
 
         /// <summary>Values from a segment's states of one span to those of the next.</summary>
         public long SpanValues(int i) => ((long)segments[i].Count * pass.Shape.H * pass.StateWidth) + SpanGap;
 
+        /// <summary>Values of the states of later spans of the first <paramref name="end"/> segments.</summary>
+        public long LaterValues(int end)
+        {
+            var values = 0L;
+            for (var i = 0; i < end; i++)
+                values += (segments[i].Spans - 1) * SpanValues(i);
+            return values;
+        }
+
+        /// <summary>The place <paramref name="step"/> of what a part takes.</summary>
+        public SpanItem Item(int part, int step) => Items[((long)part * SpanCount) + step];
+
         /// <summary>
-        /// How many of the next spans each part takes, one behind the other; 0 where all parts take some heads of the next one, which costs reading it again. Spans are taken
-        /// whole where they are about equally long, or where so many follow that whoever is through first can take over from the others.
+        /// Deals the spans out, longest first, each to the part with the least work. What would leave one part waiting for another is taken by all of them, some heads each,
+        /// which costs reading it again.
         /// </summary>
-        public int SpansForEach(SpanPlace place)
+        /// <returns>Places of the part with the most; behind their last span others have empty ones.</returns>
+        public int ShareOut()
         {
-            var (least, most, total, spans, even) = (long.MaxValue, 0L, 0L, 0, 0);
-            for (; !place.IsEnd; place.Move(1))
+            var (most, total) = (0L, 0L);
+            for (var i = 0; i < count; i++)
             {
-                (least, most, total) = (Math.Min(least, place.Work), Math.Max(most, place.Work), total + place.Work);
-                if (even == spans++ && 4 * least >= 3 * most)
-                    even++;
+                for (var span = 0; span < segments[i].Spans; span++)
+                    (most, total) = (Math.Max(most, Work(i, span)), total + Work(i, span));
             }
 
-            return (4 * Parts * most <= total ? spans : even) / Parts;
+            var load = stackalloc long[Parts];
+            var taken = stackalloc int[Parts];
+            new Span<long>(load, Parts).Clear();
+            new Span<int>(taken, Parts).Clear();
+            for (var size = BitOperations.Log2((ulong)most); size >= 0; size--)
+            {
+                for (var i = count - 1; i >= 0; i--)
+                {
+                    for (var span = segments[i].Spans - 1; span >= 0; span--)
+                    {
+                        var work = Work(i, span);
+                        if (BitOperations.Log2((ulong)work) != size)
+                            continue;
+                        var least = 0;
+                        for (var part = 1; part < Parts; part++)
+                            least = load[part] < load[least] ? part : least;
+                        var byHeads = load[least] + work > (total / Parts) + (work / 4);
+                        for (var part = byHeads ? 0 : least; part < (byHeads ? Parts : least + 1); part++)
+                        {
+                            Items[((long)part * SpanCount) + taken[part]++] = new SpanItem(i, span, byHeads);
+                            load[part] += byHeads ? work / Parts : work;
+                        }
+                    }
+                }
+            }
+
+            var steps = 0;
+            for (var part = 0; part < Parts; part++)
+                steps = Math.Max(steps, taken[part]);
+            for (var part = 0; part < Parts; part++)
+            {
+                for (var step = taken[part]; step < steps; step++)
+                    Items[((long)part * SpanCount) + step] = new SpanItem(-1, 0, false);
+            }
+
+            return steps;
         }
+
+        private static int CountSpans(AttentionSegment* segments, int count)
+        {
+            var spans = 0;
+            for (var i = 0; i < count; i++)
+                spans += segments[i].Spans;
+            return spans;
+        }
+
+        // Rows times tokens.
+        private long Work(int i, int span) =>
+            (long)segments[i].Count * (Math.Min(RunningSoftmax.SpanStart(span + 1), segments[i].Length(0, segments[i].Count)) - RunningSoftmax.SpanStart(span));
     }
 
-    // A walk over the spans of all segments, from the last one, which is the longest, to the first.
-    private struct SpanPlace(AttentionSegment* segments, int count)
-    {
-        public int Segment { get; private set; } = count - 1;
-
-        public int Span { get; private set; } = segments[count - 1].Spans - 1;
-
-        public readonly bool IsEnd => Segment < 0;
-
-        /// <summary>Rows times tokens.</summary>
-        public readonly long Work
-        {
-            get
-            {
-                var segment = segments[Segment];
-                return (long)segment.Count * (Math.Min(RunningSoftmax.SpanStart(Span + 1), segment.Length(0, segment.Count)) - RunningSoftmax.SpanStart(Span));
-            }
-        }
-
-        public void Move(int spans)
-        {
-            for (; spans > 0; spans--)
-            {
-                if (--Span < 0 && --Segment >= 0)
-                    Span = segments[Segment].Spans - 1;
-            }
-        }
-    }
+    // A span of a segment, all heads of it or those of a part; no segment: nothing.
+    private readonly record struct SpanItem(int Segment, int Span, bool ByHeads);
 
     private readonly struct AbsorbJob(FewTokens few) : IKernelJob
     {
@@ -245,48 +279,28 @@ public static unsafe partial class AttentionKernel
         {
             var h = few.Pass.Shape.H;
             var scratch = few.Pass.Scratch(worker, few.Pass.AttendValues(HeadGroup));
-            for (var item = start; item < end;)
+            for (var item = start; item < end; item++)
             {
-                var (part, first) = Math.DivRem(item, steps);
-                var (firstHead, lastHead) = (h * part / few.Parts, h * (part + 1) / few.Parts);
-                var place = few.LastSpan;
-                for (var step = 0; step < steps && item < end;)
-                {
-                    var each = few.SpansForEach(place);
-                    for (var i = 0; i < Math.Max(1, each) && item < end; i++, step++)
-                    {
-                        if (step < first)
-                            continue;
-                        var own = place;
-                        if (each > 0)
-                            own.Move((part * each) + i);
-                        Attend(own, each > 0 ? 0 : firstHead, each > 0 ? h : lastHead, scratch);
-                        item++;
-                    }
-
-                    place.Move(Math.Max(1, each * few.Parts));
-                }
+                var (part, step) = Math.DivRem(item, steps);
+                var own = few.Item(part, step);
+                if (own.Segment >= 0)
+                    Attend(own, own.ByHeads ? h * part / few.Parts : 0, own.ByHeads ? h * (part + 1) / few.Parts : h, scratch);
             }
         }
 
-        private void Attend(SpanPlace place, int head, int end, float* scratch)
+        private void Attend(SpanItem item, int head, int end, float* scratch)
         {
             var pass = few.Pass;
             var (queryStride, stateStride) = (pass.Shape.H * pass.Width, pass.Shape.H * pass.StateWidth);
-            var segment = few.Segment(place.Segment);
+            var segment = few.Segment(item.Segment);
             var token = segment->Start - few.Start;
-            var states = few.States + ((long)token * stateStride);
-            if (place.Span > 0)
-            {
-                states = few.LaterStates + ((place.Span - 1) * few.SpanValues(place.Segment));
-                for (var i = 0; i < place.Segment; i++)
-                    states += (few.Segment(i)->Spans - 1) * few.SpanValues(i);
-            }
-
+            var states = item.Span == 0
+                ? few.States + ((long)token * stateStride)
+                : few.LaterStates + few.LaterValues(item.Segment) + ((item.Span - 1) * few.SpanValues(item.Segment));
             for (; head < end; head += HeadGroup)
             {
                 pass.Attend(
-                    *segment, place.Span, Math.Min(HeadGroup, end - head), 0, segment->Count, few.Queries + ((long)token * queryStride) + ((long)head * pass.Width), queryStride,
+                    *segment, item.Span, Math.Min(HeadGroup, end - head), 0, segment->Count, few.Queries + ((long)token * queryStride) + ((long)head * pass.Width), queryStride,
                     states + ((long)head * pass.StateWidth), stateStride, scratch);
             }
         }

@@ -106,16 +106,16 @@ public static unsafe partial class AttentionKernel
     public static long AbsorbedWorkspace(in LatentAttentionShape shape, ReadOnlySpan<AttentionSegment> segments)
     {
         // Where a longer run lies between those of few tokens, they take turns with it: this is more than enough.
-        var (values, gaps) = (0L, 0L);
+        var (values, spans) = (0L, 0L);
         foreach (var segment in segments)
         {
             if (!IsFew(segment))
                 continue;
             values += segment.Count * (LatentRowWidth(shape.C, shape.R) + ((long)segment.Spans * RunningSoftmax.StateWidth(shape.C)));
-            gaps += segment.Spans;
+            spans += segment.Spans;
         }
 
-        return values == 0 ? 0 : (Line / sizeof(float)) + (shape.H * values) + (gaps * SpanGap);
+        return values == 0 ? 0 : (Line / sizeof(float)) + (shape.H * values) + (spans * (SpanGap + ItemValues(shape.H)));
     }
 
     /// <summary>

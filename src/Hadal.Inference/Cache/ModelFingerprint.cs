@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using Hadal.Checkpoints;
 using Hadal.Inference.Model;
+using Hadal.Numerics.Kernels;
 
 namespace Hadal.Inference.Cache;
 
@@ -24,7 +25,7 @@ public static class ModelFingerprint
         ArgumentNullException.ThrowIfNull(options);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         Add(hash, checkpoint.Config.ToString());
-        Add(hash, options.ToString());
+        Add(hash, $"{options} {AttentionKernel.OperandsFor(options.Cache)}");
         var matrices = checkpoint.Tensors.Where(t => t.Shape.Count == 2).ToList();
         var step = Math.Max(1, matrices.Count / MatricesRead);
         for (var i = 0; i < matrices.Count; i += step)

@@ -49,7 +49,10 @@ public sealed record ForwardOptions
     /// <summary>Precision of activations in linear layers.</summary>
     public ActivationPrecision Activations { get; init; }
 
-    /// <summary>How attention's cache is stored: what a <see cref="Cache.CachePool"/> for this work is made with.</summary>
+    /// <summary>
+    /// How attention's cache is stored: what a <see cref="Cache.CachePool"/> for this work is made with. Latent attention multiplies rows of less than float32 as
+    /// <see cref="AttentionKernel.OperandsFor"/> says.
+    /// </summary>
     public CacheFormat Cache { get; init; }
 
     /// <summary>Input state of the first MTP module.</summary>

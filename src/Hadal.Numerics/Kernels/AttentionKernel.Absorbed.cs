@@ -89,6 +89,9 @@ public static unsafe partial class AttentionKernel
             ? BfloatAttention.Values(TokenTile, headGroup, width, StateWidth)
             : (long)RunningSoftmax.ChunkRows * (headGroup + width);
 
+        /// <summary>Heads that <see cref="Attend"/> takes of few tokens: as many as there is memory for where a chunk is packed for all of them.</summary>
+        public int HeadsTogether(int tokens) => operands == AttentionOperands.BF16 ? TokenTile * HeadGroup / tokens : HeadGroup;
+
         /// <summary>One head's queries, carried into the latent space, with their rotary parts and zeros behind.</summary>
         public void Absorb(int head, int token, int count, float* q_TW, int stride, int worker)
         {
@@ -297,10 +300,11 @@ public static unsafe partial class AttentionKernel
             var states = item.Span == 0
                 ? few.States + ((long)token * stateStride)
                 : few.LaterStates + few.LaterValues(item.Segment) + ((item.Span - 1) * few.SpanValues(item.Segment));
-            for (; head < end; head += HeadGroup)
+            var group = pass.HeadsTogether(segment->Count);
+            for (; head < end; head += group)
             {
                 pass.Attend(
-                    *segment, item.Span, Math.Min(HeadGroup, end - head), 0, segment->Count, few.Queries + ((long)token * queryStride) + ((long)head * pass.Width), queryStride,
+                    *segment, item.Span, Math.Min(group, end - head), 0, segment->Count, few.Queries + ((long)token * queryStride) + ((long)head * pass.Width), queryStride,
                     states + ((long)head * pass.StateWidth), stateStride, scratch);
             }
         }

@@ -113,7 +113,7 @@ internal readonly unsafe struct BfloatAttention
     private void Multiply(byte* a, int aRow, int rows, in PackedMatrix b, float* c, int cStride, bool accumulate, ReadAhead ahead)
     {
         // Heads of one token are seldom a multiple of a tile's rows, those of many leave little over.
-        var few = rows % GemmTile.FewRows == 0 && rows < 3 * GemmTile.Rows;
+        var few = rows % GemmTile.Rows != 0 && rows % GemmTile.FewRows == 0 && rows < 3 * GemmTile.Rows;
         var tileRows = few ? GemmTile.FewRows : GemmTile.Rows;
         var walk = ahead.Steps((long)b.Panels * ((rows + tileRows - 1) / tileRows) * b.Steps, null);
         var next = walk.Next;

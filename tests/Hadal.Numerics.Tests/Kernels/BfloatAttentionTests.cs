@@ -61,7 +61,7 @@ public sealed unsafe class BfloatAttentionTests
                 }
             }
         },
-        iter: 60,
+        iter: 25,
         threads: 1);
 
     private static void Check(ReadOnlySpan<float> query, CachePages cache, int count, float scale, Span<float> state, int valueWidth)

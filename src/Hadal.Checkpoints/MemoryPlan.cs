@@ -37,8 +37,16 @@ public sealed record MemoryPlan(long WeightBytes, long CacheBytesPerToken, long 
     public static long CacheBytesOfToken(ModelConfig config, CacheFormat cache = CacheFormat.F32)
     {
         ArgumentNullException.ThrowIfNull(config);
-        var width = config.IsLatentAttention ? AttentionKernel.LatentRowWidth(config.KvLoraRank, config.QkRopeHeadDim) : checked(2 * config.NumKeyValueHeads * config.HeadDim);
-        return (long)CacheRow.Bytes(cache, width) * (config.NumHiddenLayers + config.NumNextnPredictLayers);
+        return (long)CacheLayoutOf(config, cache).RowBytes * (config.NumHiddenLayers + config.NumNextnPredictLayers);
+    }
+
+    /// <summary>How one token is cached in a layer.</summary>
+    public static CacheLayout CacheLayoutOf(ModelConfig config, CacheFormat cache = CacheFormat.F32)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        return config.IsLatentAttention
+            ? CacheLayout.Latent(cache, config.KvLoraRank, config.QkRopeHeadDim)
+            : CacheLayout.KeysAndValues(cache, config.NumKeyValueHeads, config.HeadDim);
     }
 
     /// <summary>Refuses what does not fit.</summary>

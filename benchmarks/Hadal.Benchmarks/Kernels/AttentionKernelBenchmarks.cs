@@ -44,16 +44,16 @@ public class AttentionKernelBenchmarks
         values = new NativeBuffer(WeightFormats.RowBytes(WeightFormat.BF16, shape.C) * shape.H * shape.U);
         up = KeyValueUp.Split(
             WeightMatrix.Over(WeightFormat.BF16, keys, shape.H * shape.C, shape.N), WeightMatrix.Over(WeightFormat.BF16, values, shape.H * shape.U, shape.C), shape.C, shape.U);
-        var width = AttentionKernel.LatentRowWidth(shape.C, shape.R);
+        var layout = CacheLayout.Latent(Cache, shape.C, shape.R);
         var count = (Context + Tokens + PageTokens - 1) / PageTokens;
-        memory = new NativeBuffer((long)count * PageTokens * CacheRow.Bytes(Cache, width));
+        memory = new NativeBuffer((long)count * PageTokens * layout.RowBytes);
         table = new NativeBuffer(count * sizeof(int));
         for (var page = 0; page < count; page++)
             table.Span<int>(page, 1)[0] = page;
-        var pages = new CachePages(memory, 0, table, PageTokens, width, Cache);
+        var pages = new CachePages(memory, 0, table, PageTokens, layout);
         segments = [new AttentionSegment(pages, 0, Tokens, Context)];
         var random = new Random(1);
-        var row = new float[width];
+        var row = new float[layout.Width];
         for (var l = 0; l < Context + Tokens; l++)
         {
             Fill(random, row);

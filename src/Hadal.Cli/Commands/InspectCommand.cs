@@ -144,5 +144,5 @@ internal static class InspectCommand
         select (type.Key.ToString(), type.Count(), type.Sum(t => t.Shape.Aggregate(1L, (a, b) => a * b)), type.Sum(t => t.ByteLength));
 
     private static long CacheBytes(ModelConfig config, int tokens) =>
-        checked((long)CachePool.Width(config) * sizeof(float) * (config.NumHiddenLayers + config.NumNextnPredictLayers) * tokens);
+        checked(MemoryPlan.CacheBytesOfToken(config) * tokens);
 }

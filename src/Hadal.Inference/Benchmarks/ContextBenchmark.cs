@@ -46,7 +46,7 @@ internal sealed class ContextBenchmark(DeepSeek model, KernelThreads threads, Fo
         Array.Sort(attention);
         Array.Sort(steps);
         var decode = attention[Steps / 2];
-        var read = (long)context * CacheRow.Bytes(pool.Format, pool.RowWidth) * model.Config.NumHiddenLayers;
+        var read = (long)context * pool.Layout.RowBytes * model.Config.NumHiddenLayers;
         var flops = 2.0 * MultipliesPerRow() * model.Config.NumHiddenLayers;
         return new ContextResult
         {
@@ -87,7 +87,7 @@ internal sealed class ContextBenchmark(DeepSeek model, KernelThreads threads, Fo
     {
         const int Distinct = 61;
         var random = new Random(Seed);
-        var values = new float[Distinct * pool.RowWidth];
+        var values = new float[Distinct * pool.Layout.Width];
         foreach (ref var v in values.AsSpan())
             v = (random.NextSingle() + random.NextSingle() + random.NextSingle() - 1.5f) * 2;
         cache.Reserve(rows);
@@ -95,7 +95,7 @@ internal sealed class ContextBenchmark(DeepSeek model, KernelThreads threads, Fo
         {
             var pages = cache.Pages(layer);
             for (var l = 0; l < rows; l++)
-                pages.Write(l, values.AsSpan(l % Distinct * pool.RowWidth, pool.RowWidth));
+                pages.Write(l, values.AsSpan(l % Distinct * pool.Layout.Width, pool.Layout.Width));
         }
 
         cache.Advance(null, rows);

@@ -136,7 +136,7 @@ public sealed class ModelBenchmark
                 PeakGflops = peak / 1e9,
                 ActivatedParameters = ParameterCount.Of(checkpoint).Activated,
                 WeightsBytes = checkpoint.Tensors.Sum(t => t.ByteLength),
-                CacheBytes = (long)pool.PageCount * pool.PageTokens * pool.Layers * CacheRow.Bytes(pool.Format, pool.RowWidth),
+                CacheBytes = pool.ByteLength,
                 FirstTokenSeconds = firstToken,
                 Contexts = rounds.Count < plan.Rounds ? [] : Contexts(plan, bandwidth * 1e9, peak, cancellation),
                 PeakRssBytes = memory,

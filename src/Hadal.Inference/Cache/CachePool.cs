@@ -1,3 +1,4 @@
+using Hadal.Checkpoints;
 using Hadal.Checkpoints.Config;
 using Hadal.Numerics;
 using Hadal.Numerics.Kernels;
@@ -16,7 +17,6 @@ public sealed class CachePool : IDisposable
     private readonly Stack<int> free;
     private readonly int[] references;
     private readonly Lock gate = new();
-    private readonly int rowBytes;
     private readonly long layerBytes;
 
     /// <summary>Allocates room for <paramref name="capacityTokens"/> tokens, rounded up to whole pages.</summary>
@@ -33,12 +33,10 @@ public sealed class CachePool : IDisposable
             throw new ArgumentOutOfRangeException(nameof(pageTokens), pageTokens, "a power of two");
         PageTokens = pageTokens;
         PageCount = (int)(((long)capacityTokens + pageTokens - 1) / pageTokens);
-        RowWidth = Width(config);
+        Layout = MemoryPlan.CacheLayoutOf(config, format);
         MtpModules = config.NumNextnPredictLayers;
         Layers = config.NumHiddenLayers + MtpModules;
-        Format = format;
-        rowBytes = CacheRow.Bytes(format, RowWidth);
-        layerBytes = (long)PageCount * pageTokens * rowBytes;
+        layerBytes = (long)PageCount * pageTokens * Layout.RowBytes;
         memory = new NativeBuffer(checked(layerBytes * Layers));
         free = new Stack<int>(Enumerable.Range(0, PageCount).Reverse());
         references = new int[PageCount];
@@ -50,11 +48,14 @@ public sealed class CachePool : IDisposable
     /// <summary>Pages of each layer.</summary>
     public int PageCount { get; }
 
-    /// <summary>Values in a row.</summary>
-    public int RowWidth { get; }
-
     /// <summary>How rows are stored.</summary>
-    public CacheFormat Format { get; }
+    public CacheLayout Layout { get; }
+
+    /// <summary>How their values are stored.</summary>
+    public CacheFormat Format => Layout.Format;
+
+    /// <summary>Bytes of all pages of all layers.</summary>
+    public long ByteLength => layerBytes * Layers;
 
     /// <summary>Layers cached, MTP modules included.</summary>
     public int Layers { get; }
@@ -70,13 +71,6 @@ public sealed class CachePool : IDisposable
             lock (gate)
                 return free.Count;
         }
-    }
-
-    /// <summary>Values that one token needs in one layer: C + R (rounded up to 64), or 2 G A for grouped-query attention.</summary>
-    public static int Width(ModelConfig config)
-    {
-        ArgumentNullException.ThrowIfNull(config);
-        return config.IsLatentAttention ? AttentionKernel.LatentRowWidth(config.KvLoraRank, config.QkRopeHeadDim) : checked(2 * config.NumKeyValueHeads * config.HeadDim);
     }
 
     /// <summary>Pages that <paramref name="tokens"/> rows take up.</summary>
@@ -154,18 +148,21 @@ public sealed class CachePool : IDisposable
         }
     }
 
-    /// <summary>The first <paramref name="rows"/> rows of a page in one layer, as they are stored.</summary>
-    internal Span<byte> Rows(int layer, int page, int rows) =>
-        memory.Span<byte>((layer * layerBytes) + ((long)page * PageTokens * rowBytes), rows * rowBytes);
+    /// <summary>A part of the first <paramref name="rows"/> rows of a page in one layer, as they are stored.</summary>
+    internal Span<byte> Rows(int layer, int page, int part, int rows) =>
+        memory.Span<byte>((layer * layerBytes) + (((long)page * Layout.RowBytes) + ((long)part * Layout.PartBytes)) * PageTokens, rows * Layout.PartBytes);
 
     /// <summary>Copies the first rows of a page, in every layer.</summary>
     internal void Copy(int from, int to, int rows)
     {
         for (var layer = 0; layer < Layers; layer++)
-            Rows(layer, from, rows).CopyTo(Rows(layer, to, rows));
+        {
+            for (var part = 0; part < Layout.Parts; part++)
+                Rows(layer, from, part, rows).CopyTo(Rows(layer, to, part, rows));
+        }
     }
 
-    internal CachePages Pages(int layer, NativeBuffer table) => new(memory, layer * layerBytes, table, PageTokens, RowWidth, Format);
+    internal CachePages Pages(int layer, NativeBuffer table) => new(memory, layer * layerBytes, table, PageTokens, Layout);
 }
 
 /// <summary>No page is left in the <see cref="CachePool"/>.</summary>

@@ -7,15 +7,15 @@ namespace Hadal.Inference.Cache;
 
 /// <summary>
 /// A <see cref="PrefixTree"/> on disk, so that conversations are found again after a restart. Little-endian:
-/// "HADALPFX", version, fingerprint of the model (32 bytes), page tokens, row width, row format, layers, lookahead, number of nodes; then each node (parent's number or
-/// -1, next token, number of tokens, tokens), from the most recently used on, parents first; then each node's rows, layer by layer, as they are stored; then the
+/// "HADALPFX", version, fingerprint of the model (32 bytes), page tokens, parts of a row, width of a part, row format, layers, lookahead, number of nodes; then each node (parent's number or
+/// -1, next token, number of tokens, tokens), from the most recently used on, parents first; then each node's rows, layer by layer and part by part, as they are stored; then the
 /// SHA-256 of everything before.
 /// </summary>
 public static class PrefixTreeFile
 {
-    private const int Version = 2;
+    private const int Version = 3;
     private const int FingerprintBytes = 32;
-    private const int HeaderBytes = 8 + sizeof(int) + FingerprintBytes + (6 * sizeof(int));
+    private const int HeaderBytes = 8 + sizeof(int) + FingerprintBytes + (7 * sizeof(int));
 
     private static ReadOnlySpan<byte> Magic => "HADALPFX"u8;
 
@@ -99,7 +99,7 @@ public static class PrefixTreeFile
         writer.Write(Magic);
         writer.Write(Version);
         writer.Write(fingerprint);
-        foreach (var value in (int[])[pool.PageTokens, pool.RowWidth, (int)pool.Format, pool.Layers, tree.Lookahead ? 1 : 0, nodes.Count])
+        foreach (var value in (int[])[pool.PageTokens, pool.Layout.Parts, pool.Layout.PartWidth, (int)pool.Format, pool.Layers, tree.Lookahead ? 1 : 0, nodes.Count])
             writer.Write(value);
         foreach (var node in nodes)
         {
@@ -113,8 +113,8 @@ public static class PrefixTreeFile
 
         foreach (var node in nodes)
         {
-            for (var layer = 0; layer < pool.Layers; layer++)
-                writer.Write(pool.Rows(layer, node.Page, node.Tokens.Length));
+            for (var i = 0; i < pool.Layers * pool.Layout.Parts; i++)
+                writer.Write(pool.Rows(i / pool.Layout.Parts, node.Page, i % pool.Layout.Parts, node.Tokens.Length));
         }
     }
 
@@ -131,7 +131,8 @@ public static class PrefixTreeFile
         if (!saved.SequenceEqual(fingerprint))
             throw new InvalidDataException("saved by another model, or with other arithmetic");
         Expect("page tokens", reader.ReadInt(), pool.PageTokens);
-        Expect("row width", reader.ReadInt(), pool.RowWidth);
+        Expect("parts of a row", reader.ReadInt(), pool.Layout.Parts);
+        Expect("width of a part", reader.ReadInt(), pool.Layout.PartWidth);
         Expect("row format", reader.ReadInt(), (int)pool.Format);
         Expect("layers", reader.ReadInt(), pool.Layers);
         Expect("lookahead", reader.ReadInt(), tree.Lookahead ? 1 : 0);
@@ -139,7 +140,7 @@ public static class PrefixTreeFile
         if (count < 0 || count > reader.Length / (4 * sizeof(int)))
             throw new InvalidDataException($"{count} nodes in a file of {reader.Length} bytes");
         var nodes = ReadNodes(reader, count, pool.PageTokens);
-        var rowBytes = (long)CacheRow.Bytes(pool.Format, pool.RowWidth) * pool.Layers;
+        var rowBytes = (long)pool.Layout.RowBytes * pool.Layers;
         var expected = reader.Position + nodes.Sum(n => n.Tokens.Length * rowBytes) + SHA256.HashSizeInBytes;
         if (reader.Length != expected)
             throw new InvalidDataException($"{reader.Length} bytes, expected {expected}");
@@ -180,11 +181,11 @@ public static class PrefixTreeFile
             if (tree.Pages < tree.MaxPages && (parent < 0 || made[parent] is not null) && pool.TryTake(out var page))
                 node = tree.Restore(parent < 0 ? null : made[parent], tokens, next, page);
             made.Add(node);
-            for (var layer = 0; layer < pool.Layers; layer++)
+            var bytes = tokens.Length * pool.Layout.PartBytes;
+            for (var i = 0; i < pool.Layers * pool.Layout.Parts; i++)
             {
-                var bytes = tokens.Length * CacheRow.Bytes(pool.Format, pool.RowWidth);
                 if (node is not null)
-                    reader.Read(pool.Rows(layer, node.Page, tokens.Length));
+                    reader.Read(pool.Rows(i / pool.Layout.Parts, node.Page, i % pool.Layout.Parts, tokens.Length));
                 else
                     reader.Read((skipped.Length < bytes ? skipped = new byte[bytes] : skipped).AsSpan(0, bytes));
             }

@@ -133,7 +133,7 @@ public static unsafe partial class AttentionKernel
                     continue;
                 }
 
-                var chunk = new CacheChunk(segment.Cache, l, rows, 0, width, panel);
+                var chunk = new CacheChunk(segment.Cache, l, rows, 0, panel);
                 var (during, after) = l == first ? (segment.Cache.Ahead(l + RowsAhead, rows - RowsAhead), next) : next.Halves();
                 for (var t = 0; t < count; t++)
                 {

@@ -35,8 +35,8 @@ public static unsafe partial class AttentionKernel
                 for (var l = 0; l < length; l += RunningSoftmax.ChunkRows)
                 {
                     var rows = Math.Min(RunningSoftmax.ChunkRows, length - l);
-                    var keys = new CacheChunk(cache, l, rows, group * headDim, headDim, keyPanel);
-                    var values = new CacheChunk(cache, l, rows, (keyValueHeads + group) * headDim, headDim, valuePanel);
+                    var keys = new CacheChunk(cache, l, rows, group, keyPanel);
+                    var values = new CacheChunk(cache, l, rows, keyValueHeads + group, valuePanel);
                     var visible = firstPosition + t0 + 1 - l;
                     if (visible >= rows)
                     {

@@ -13,7 +13,7 @@ public static unsafe partial class AttentionKernel
             var (h, n, r, c, u, scale) = shape;
             var length = firstPosition + tokens;
             var scaleColumns = (c + WeightMatrix.ScaleBlock - 1) / WeightMatrix.ScaleBlock;
-            var panelWidth = (c + r + 15) / 16 * 16;
+            var panelWidth = LatentRowWidth(c, r);
             var panel = JobScratch(threads, worker, ((long)length * (n + r + u + 1)) + ((long)RunningSoftmax.ChunkRows * (panelWidth + c + scaleColumns)));
             var codes = panel + ((long)RunningSoftmax.ChunkRows * panelWidth);
             var key_LN = codes + ((long)RunningSoftmax.ChunkRows * (c + scaleColumns));
@@ -24,7 +24,7 @@ public static unsafe partial class AttentionKernel
             {
                 for (var first = 0; first < length; first += RunningSoftmax.ChunkRows)
                 {
-                    var chunk = new CacheChunk(cache, first, Math.Min(RunningSoftmax.ChunkRows, length - first), 0, c + r, panel);
+                    var chunk = new CacheChunk(cache, first, Math.Min(RunningSoftmax.ChunkRows, length - first), 0, panel);
                     Expand(head, chunk.Rows, chunk.Count, chunk.Width, key_LN + ((long)first * n), value_LU + ((long)first * u), codes, worker);
                     for (var l = 0; l < chunk.Count; l++)
                         new ReadOnlySpan<float>(chunk.Rows + ((long)l * chunk.Width) + c, r).CopyTo(new Span<float>(rope_LR + ((long)(first + l) * r), r));

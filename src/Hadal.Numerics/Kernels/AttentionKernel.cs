@@ -76,7 +76,7 @@ public static unsafe partial class AttentionKernel
             if (segment.Start != next)
                 throw new ArgumentException($"a run begins at token {segment.Start}, expected {next}", nameof(segments));
             next = segment.End;
-            Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, segment.Cache, width, segment.First, segment.Count);
+            Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, segment.Cache, CacheLayout.Latent(segment.Cache.Format, shape.C, shape.R), segment.First, segment.Count);
         }
 
         up.Check(shape);
@@ -126,7 +126,7 @@ public static unsafe partial class AttentionKernel
     /// <param name="keyValueHeads">G, a divisor of H.</param>
     /// <param name="headDim">A.</param>
     /// <param name="scale">Softmax scale.</param>
-    /// <param name="cache">Rows [G, A] keys, then [G, A] values, the T new ones already written.</param>
+    /// <param name="cache">Rows of <see cref="CacheLayout.KeysAndValues"/>, the T new ones already written.</param>
     /// <param name="firstPosition">Row of the first new token.</param>
     /// <param name="output">[T, H, A].</param>
     /// <param name="tokens">T.</param>
@@ -137,7 +137,7 @@ public static unsafe partial class AttentionKernel
     {
         if (keyValueHeads <= 0 || heads % keyValueHeads != 0)
             throw new ArgumentException($"{heads} query heads cannot share {keyValueHeads} key/value heads");
-        Check(query.Length, (long)tokens * heads * headDim, output.Length, (long)tokens * heads * headDim, cache, 2L * keyValueHeads * headDim, firstPosition, tokens);
+        Check(query.Length, (long)tokens * heads * headDim, output.Length, (long)tokens * heads * headDim, cache, CacheLayout.KeysAndValues(cache.Format, keyValueHeads, headDim), firstPosition, tokens);
         fixed (float* q = query, o = output)
             threads.Run(keyValueHeads * ((tokens + TokenTile - 1) / TokenTile), 1, new GroupedQueryJob(q, heads, keyValueHeads, headDim, scale, cache, firstPosition, o, tokens, threads));
     }
@@ -159,7 +159,7 @@ public static unsafe partial class AttentionKernel
     public static void Naive(
         in LatentAttentionShape shape, ReadOnlySpan<float> query, KeyValueUp up, ScaleKind? fp8Scales, CachePages cache, int firstPosition, Span<float> output, int tokens, KernelThreads threads)
     {
-        Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, cache, LatentRowWidth(shape.C, shape.R), firstPosition, tokens);
+        Check(query.Length, (long)tokens * shape.H * (shape.N + shape.R), output.Length, (long)tokens * shape.H * shape.U, cache, CacheLayout.Latent(cache.Format, shape.C, shape.R), firstPosition, tokens);
         up.Check(shape);
         if (fp8Scales is not null && (up.KeyTransposed || up.Key(0).Format != WeightFormat.F8_E4M3))
             throw new ArgumentException($"W8A8 needs the up-projection in one F8_E4M3 matrix, but it is {up.Key(0).Format}{(up.KeyTransposed ? ", split" : string.Empty)}");
@@ -167,10 +167,10 @@ public static unsafe partial class AttentionKernel
             threads.Run(shape.H, 1, new NaiveJob(shape, q, up, fp8Scales, cache, firstPosition, o, tokens, threads));
     }
 
-    private static void Check(long query, long queryExpected, long output, long outputExpected, CachePages cache, long widthExpected, int firstPosition, int tokens)
+    private static void Check(long query, long queryExpected, long output, long outputExpected, CachePages cache, CacheLayout layoutExpected, int firstPosition, int tokens)
     {
-        if (query != queryExpected || output != outputExpected || cache.Width != widthExpected)
-            throw new ArgumentException($"query of {query} values (expected {queryExpected}), output of {output} (expected {outputExpected}), cache rows of {cache.Width} (expected {widthExpected})");
+        if (query != queryExpected || output != outputExpected || cache.Layout != layoutExpected)
+            throw new ArgumentException($"query of {query} values (expected {queryExpected}), output of {output} (expected {outputExpected}), {cache.Layout} (expected {layoutExpected})");
         if (tokens <= 0 || firstPosition < 0 || firstPosition + (long)tokens > Math.Min(cache.Capacity, int.MaxValue))
             throw new ArgumentException($"rows [{firstPosition}, {firstPosition + (long)tokens}) of a cache of {cache.Capacity}");
     }

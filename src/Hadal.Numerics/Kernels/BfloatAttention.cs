@@ -102,9 +102,9 @@ internal readonly unsafe struct BfloatAttention
     // As they lie where they are bfloat16 one after the other, else rounded.
     private MatrixView Rows(CachePages cache, int first, int count)
     {
-        if (cache.TryView(first, count, out var view))
+        if (cache.TryView(first, count, 0, out var view))
             return view;
-        var chunk = new CacheChunk(cache, first, count, 0, width, decoded_LW);
+        var chunk = new CacheChunk(cache, first, count, 0, decoded_LW);
         BF16.Encode(new ReadOnlySpan<float>(chunk.Rows, count * width), new Span<byte>(rounded_LW, count * width * sizeof(ushort)));
         return new MatrixView(WeightFormat.BF16, rounded_LW, count, width, width);
     }

@@ -11,7 +11,8 @@ public readonly unsafe struct CachePages
     private readonly byte* layer;
     private readonly int* pages;
     private readonly int pageShift;
-    private readonly int rowBytes;
+    private readonly int partBytes;
+    private readonly long pageBytes;
     private readonly long capacity;
 
     /// <summary>Describes the rows.</summary>
@@ -19,31 +20,34 @@ public readonly unsafe struct CachePages
     /// <param name="layerStart">First byte of the layer's page 0.</param>
     /// <param name="pages">Page numbers (int32) of the sequence, in order.</param>
     /// <param name="pageTokens">Rows in a page, a power of two.</param>
-    /// <param name="width">Values in a row.</param>
-    /// <param name="format">How they are stored.</param>
-    public CachePages(NativeBuffer memory, long layerStart, NativeBuffer pages, int pageTokens, int width, CacheFormat format = CacheFormat.F32)
+    /// <param name="layout">How they are stored.</param>
+    public CachePages(NativeBuffer memory, long layerStart, NativeBuffer pages, int pageTokens, CacheLayout layout)
     {
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(pages);
         if (!int.IsPow2(pageTokens))
             throw new ArgumentOutOfRangeException(nameof(pageTokens), pageTokens, "a power of two");
-        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(width);
+        if (layout.Parts <= 0 || layout.PartWidth <= 0)
+            throw new ArgumentOutOfRangeException(nameof(layout), layout, "parts with values");
         if (layerStart < 0 || layerStart > memory.ByteLength || layerStart % sizeof(float) != 0)
             throw new ArgumentOutOfRangeException(nameof(layerStart), layerStart, $"a multiple of 4 in a buffer of {memory.ByteLength} bytes");
         layer = memory.Pointer + layerStart;
         this.pages = (int*)pages.Pointer;
         pageShift = int.Log2(pageTokens);
         capacity = (pages.ByteLength / sizeof(int)) << pageShift;
-        Width = width;
-        Format = format;
-        rowBytes = CacheRow.Bytes(format, width);
+        Layout = layout;
+        partBytes = layout.PartBytes;
+        pageBytes = (long)layout.RowBytes << pageShift;
     }
 
+    /// <summary>How rows are stored.</summary>
+    public CacheLayout Layout { get; }
+
     /// <summary>Values in a row.</summary>
-    public int Width { get; }
+    public int Width => Layout.Width;
 
     /// <summary>How they are stored.</summary>
-    public CacheFormat Format { get; }
+    public CacheFormat Format => Layout.Format;
 
     /// <summary>Rows in a page.</summary>
     public int PageTokens => 1 << pageShift;
@@ -55,14 +59,19 @@ public readonly unsafe struct CachePages
     /// <exception cref="ArgumentException">The row is not in the table of pages, or it is wider than <see cref="Width"/>.</exception>
     public void Write(int row, ReadOnlySpan<float> values) => Write(row, values, default);
 
-    /// <summary>Stores a row of two parts; what it has beyond them becomes 0.</summary>
+    /// <summary>Stores the values of a row, given in two pieces; what it has beyond them becomes 0.</summary>
     /// <exception cref="ArgumentException">The row is not in the table of pages, or it is wider than <see cref="Width"/>.</exception>
     public void Write(int row, ReadOnlySpan<float> first, ReadOnlySpan<float> second)
     {
         CheckRow(row);
         if (first.Length + (long)second.Length > Width)
             throw new ArgumentException($"a row of {first.Length} + {second.Length} values in a cache of {Width}");
-        CacheRow.Encode(Format, first, second, Row(row), Width);
+        for (var part = 0; part < Layout.Parts; part++)
+        {
+            var start = part * Layout.PartWidth;
+            CacheRow.Encode(
+                Format, first[Math.Min(start, first.Length)..], second[Math.Clamp(start - first.Length, 0, second.Length)..], Row(row, part), Layout.PartWidth);
+        }
     }
 
     /// <summary>The values of a row, as attention reads them.</summary>
@@ -82,45 +91,60 @@ public readonly unsafe struct CachePages
         if (values.Length > Width)
             throw new ArgumentException($"{values.Length} values of a row of {Width}", nameof(values));
         var vector = stackalloc float[16];
-        for (var k = 0; k < values.Length; k += 16)
+        for (var k = 0; k < values.Length;)
         {
-            var count = Math.Min(16, values.Length - k);
-            Decode(row, k, count, vector);
+            var (part, start) = Math.DivRem(k, Layout.PartWidth);
+            var count = Math.Min(Math.Min(16, Layout.PartWidth - start), values.Length - k);
+            CacheRow.Decode(Format, Row(row, part), Layout.PartWidth, start, count, vector);
             new ReadOnlySpan<float>(vector, count).CopyTo(values[k..]);
+            k += count;
         }
     }
 
-    /// <summary>First byte of row <paramref name="row"/>; unchecked.</summary>
+    /// <summary>First byte of a part of a row; unchecked.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal byte* Row(int row) =>
-        layer + ((((long)pages[row >> pageShift] << pageShift) + (row & (PageTokens - 1))) * rowBytes);
+    internal byte* Row(int row, int part = 0) =>
+        layer + (pages[row >> pageShift] * pageBytes) + ((((long)part << pageShift) + (row & (PageTokens - 1))) * partBytes);
 
-    /// <summary>Decodes values [start, start + count) of a row, and zeros up to the next multiple of 16.</summary>
-    internal void Decode(int row, int start, int count, float* target) => CacheRow.Decode(Format, Row(row), Width, start, count, target);
-
-    /// <summary>Where whole float32 rows of one page lie one after the other; false where they have to be decoded.</summary>
-    internal bool TryRows(int first, int count, int start, int width, out float* rows)
+    /// <summary>
+    /// A part of some consecutive rows as float32, each row filled up with zeros to whole vectors of 16: where they lie, if they lie there like that, else decoded.
+    /// </summary>
+    /// <param name="first">First row.</param>
+    /// <param name="count">Rows.</param>
+    /// <param name="part">Which part.</param>
+    /// <param name="panel">Memory for them.</param>
+    internal float* Decoded(int first, int count, int part, float* panel)
     {
-        rows = null;
-        if (Format != CacheFormat.F32 || start != 0 || width != Width || rowBytes != width * sizeof(float) || first >> pageShift != (first + count - 1) >> pageShift)
-            return false;
-        rows = (float*)Row(first);
-        return true;
+        var width = Layout.PartWidth;
+        var together = InOnePage(first, count) && width % 16 == 0;
+        if (together && Format == CacheFormat.F32)
+            return (float*)Row(first, part);
+        if (together && Format == CacheFormat.BF16)
+        {
+            CacheRow.Decode(Format, Row(first, part), width * count, 0, width * count, panel);
+            return panel;
+        }
+
+        for (var l = 0; l < count; l++)
+            CacheRow.Decode(Format, Row(first + l, part), width, 0, width, panel + ((long)l * ((width + 15) / 16 * 16)));
+        return panel;
     }
 
-    /// <summary>Whole bfloat16 rows that lie one after the other in one page; false for others.</summary>
-    internal bool TryView(int first, int count, out MatrixView rows)
+    /// <summary>A part of bfloat16 rows that lie one after the other in one page; false for others.</summary>
+    internal bool TryView(int first, int count, int part, out MatrixView rows)
     {
         rows = default;
-        if (Format != CacheFormat.BF16 || first >> pageShift != (first + count - 1) >> pageShift)
+        if (Format != CacheFormat.BF16 || !InOnePage(first, count))
             return false;
-        rows = new MatrixView(WeightFormat.BF16, Row(first), count, Width, Width);
+        rows = new MatrixView(WeightFormat.BF16, Row(first, part), count, Layout.PartWidth, Layout.PartWidth);
         return true;
     }
 
-    /// <summary>The rows [first, first + count), as far as they lie in the page of the first; nothing where count is 0.</summary>
-    internal ReadAhead Ahead(int first, int count) =>
-        count <= 0 ? default : new ReadAhead(Row(first), (long)Math.Min(count, PageTokens - (first & (PageTokens - 1))) * rowBytes);
+    /// <summary>A part of the rows [first, first + count), as far as they lie in the page of the first; nothing where count is 0.</summary>
+    internal ReadAhead Ahead(int first, int count, int part = 0) =>
+        count <= 0 ? default : new ReadAhead(Row(first, part), (long)Math.Min(count, PageTokens - (first & (PageTokens - 1))) * partBytes);
+
+    private bool InOnePage(int first, int count) => first >> pageShift == (first + count - 1) >> pageShift;
 
     private void CheckRow(int row)
     {

@@ -162,8 +162,7 @@ internal static unsafe class RunningSoftmax
 }
 
 /// <summary>
-/// Some values of up to <see cref="RunningSoftmax.ChunkRows"/> consecutive cache rows as float32 [L, W]: where they lie if they lie there like that, else decoded
-/// into a panel.
+/// A part of up to <see cref="RunningSoftmax.ChunkRows"/> consecutive cache rows as float32 [L, W]: where they lie if they lie there like that, else decoded into a panel.
 /// </summary>
 internal readonly unsafe struct CacheChunk
 {
@@ -171,30 +170,21 @@ internal readonly unsafe struct CacheChunk
     /// <param name="cache">The cache.</param>
     /// <param name="first">First row.</param>
     /// <param name="count">L.</param>
-    /// <param name="start">First value of each row.</param>
-    /// <param name="width">Values of each row.</param>
-    /// <param name="panel">Memory for L rows of width rounded up to 16.</param>
-    public CacheChunk(CachePages cache, int first, int count, int start, int width, float* panel)
+    /// <param name="part">Which part of each row.</param>
+    /// <param name="panel">Memory for L x W values.</param>
+    public CacheChunk(CachePages cache, int first, int count, int part, float* panel)
     {
         Count = count;
-        Width = (width + 15) / 16 * 16;
-        if (cache.TryRows(first, count, start, Width, out var rows))
-        {
-            Rows = rows;
-            return;
-        }
-
-        Rows = panel;
-        for (var l = 0; l < count; l++)
-            cache.Decode(first + l, start, width, panel + ((long)l * Width));
+        Width = (cache.Layout.PartWidth + 15) / 16 * 16;
+        Rows = cache.Decoded(first, count, part, panel);
     }
 
-    /// <summary>The panel.</summary>
+    /// <summary>The values.</summary>
     public float* Rows { get; }
 
     /// <summary>L.</summary>
     public int Count { get; }
 
-    /// <summary>W: the width asked for, rounded up to 16; the values beyond it are 0.</summary>
+    /// <summary>W: the part's width, rounded up to 16; the values beyond it are 0.</summary>
     public int Width { get; }
 }

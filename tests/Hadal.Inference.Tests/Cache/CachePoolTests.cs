@@ -50,7 +50,7 @@ public sealed class CachePoolTests
                     {
                         var pages = sequences[i].Cache.Pages(layer);
                         for (var t = 0; t < count; t++)
-                            pages.Write(sequences[i].Rows.Count + t, Row(next + t, layer, pool.RowWidth));
+                            pages.Write(sequences[i].Rows.Count + t, Row(next + t, layer, pool.Layout.Width));
                     }
 
                     sequences[i].Rows.AddRange(Enumerable.Range(0, count).Select(t => next + t));
@@ -68,7 +68,7 @@ public sealed class CachePoolTests
             for (var layer = 0; layer < pool.Layers; layer++)
             {
                 for (var t = 0; t < rows.Count; t++)
-                    Assert.Equal(Row(rows[t], layer, pool.RowWidth), cache.Pages(layer).Read(t));
+                    Assert.Equal(Row(rows[t], layer, pool.Layout.Width), cache.Pages(layer).Read(t));
             }
 
             cache.Dispose();

@@ -39,10 +39,10 @@ internal sealed class TracedSequence(CachePool pool) : IDisposable
         var rows = Tokens.Count - 1;
         Cache.Reserve(Cache.LengthOf(0), rows);
         for (var i = Cache.Length; i < rows; i++)
-            Row(0, i).Fill(Hash(i + 1));
+            Fill(0, i, Hash(i + 1));
         Cache.Advance(null, rows - Cache.Length);
         for (var i = Cache.LengthOf(0); i < rows; i++)
-            Row(1, i).Fill(Hash(i + 2));
+            Fill(1, i, Hash(i + 2));
         Cache.Advance(0, rows - Cache.LengthOf(0));
     }
 
@@ -50,18 +50,30 @@ internal sealed class TracedSequence(CachePool pool) : IDisposable
     {
         for (var i = 0; i < Cache.Length; i++)
         {
-            Assert.Equal(Hash(i + 1), Row(0, i)[0]);
+            Check(0, i, Hash(i + 1));
             if (mtp)
-                Assert.Equal(Hash(i + 2), Row(1, i)[0]);
+                Check(1, i, Hash(i + 2));
         }
     }
 
     public void Dispose() => Cache.Dispose();
 
-    private Span<int> Row(int layer, int i)
+    private void Fill(int layer, int i, int value)
     {
-        var rows = pool.Rows(layer, Cache.HeldPages[i / pool.PageTokens], pool.PageTokens);
-        return MemoryMarshal.Cast<byte, int>(rows).Slice(i % pool.PageTokens * pool.RowWidth, pool.RowWidth);
+        for (var part = 0; part < pool.Layout.Parts; part++)
+            Values(layer, i, part).Fill(value);
+    }
+
+    private void Check(int layer, int i, int value)
+    {
+        for (var part = 0; part < pool.Layout.Parts; part++)
+            Assert.Equal(value, Values(layer, i, part)[^1]);
+    }
+
+    private Span<int> Values(int layer, int i, int part)
+    {
+        var rows = pool.Rows(layer, Cache.HeldPages[i / pool.PageTokens], part, pool.PageTokens);
+        return MemoryMarshal.Cast<byte, int>(rows).Slice(i % pool.PageTokens * pool.Layout.PartWidth, pool.Layout.PartWidth);
     }
 
     private int Hash(int count)

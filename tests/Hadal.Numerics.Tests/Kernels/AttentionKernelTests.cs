@@ -159,27 +159,27 @@ public sealed class AttentionKernelTests
     [Fact]
     public void CacheRowsComeBackAsNearAsTheirFormatAllows()
     {
-        Gen.Select(Gen.Int[1, 300], Gen.Int[0, 1 << 20], Gen.Double[-30, 30]).Sample(
-            (width, seed, exponent) =>
+        Gen.Select(Gen.Int[1, 4], Gen.Int[1, 300], Gen.Int[0, 1 << 20], Gen.Double[-30, 30]).Sample(
+            (parts, partWidth, seed, exponent) =>
             {
-                var random = new Random(seed);
+                var (width, random) = (parts * partWidth, new Random(seed));
                 var values = RandomMatrix.Normals(random, width, Math.Pow(10, exponent));
                 foreach (var format in Enum.GetValues<CacheFormat>())
                 {
-                    using var memory = new NativeBuffer(2L * CacheRow.Bytes(format, width));
-                    using var table = new NativeBuffer(2 * sizeof(int));
-                    table.Span<int>(0, 2)[1] = 1;
-                    var pages = new CachePages(memory, 0, table, 1, width, format);
+                    var layout = new CacheLayout(format, parts, partWidth);
+                    using var memory = new NativeBuffer(2L * layout.RowBytes);
+                    using var table = new NativeBuffer(sizeof(int));
+                    var pages = new CachePages(memory, 0, table, 2, layout);
                     var cut = random.Next(width + 1);
                     pages.Write(1, values.AsSpan(0, cut), values.AsSpan(cut));
                     Assert.All(pages.Read(0), v => Assert.Equal(0, v));
                     var read = pages.Read(1);
                     for (var k = 0; k < width; k++)
                     {
-                        var group = values.AsSpan(k / CacheRow.Group * CacheRow.Group);
+                        var group = values.AsSpan(k / partWidth * partWidth, partWidth)[(k % partWidth / CacheRow.Group * CacheRow.Group)..];
                         var largest = group[..Math.Min(CacheRow.Group, group.Length)].ToArray().Max(Math.Abs);
                         var allowed = format switch { CacheFormat.F32 => 0, CacheFormat.BF16 => Math.Abs(values[k]) / 256, _ => largest / 127 * 0.5001 };
-                        Assert.True(Math.Abs(read[k] - values[k]) <= allowed, $"{format} of {width} at {k}: {values[k]} came back as {read[k]}");
+                        Assert.True(Math.Abs(read[k] - values[k]) <= allowed, $"{layout} at {k}: {values[k]} came back as {read[k]}");
                     }
 
                     // What was read is stored again without loss.
@@ -233,7 +233,7 @@ public sealed class AttentionKernelTests
             (g, ratio, a, first, tokens, seed) =>
             {
                 var (h, random) = (g * ratio, new Random(seed));
-                using var sequence = new PagedRows(random, first + tokens, 2 * g * a, 2 * g * a, cache);
+                using var sequence = new PagedRows(random, first + tokens, 2 * g * a, CacheLayout.KeysAndValues(cache, g, a));
                 var query = RandomMatrix.Normals(random, tokens * h * a);
                 var scale = (float)(1 / Math.Sqrt(a));
                 float[] Run(ReadOnlySpan<float> q, int start, int count, KernelThreads threads)
@@ -401,17 +401,22 @@ public sealed class AttentionKernelTests
         private readonly int used;
 
         public PagedRows(Random random, int rows, int used, int width, CacheFormat format = CacheFormat.F32)
+            : this(random, rows, used, new CacheLayout(format, 1, width))
+        {
+        }
+
+        public PagedRows(Random random, int rows, int used, CacheLayout layout)
         {
             this.rows = rows;
             this.used = used;
             var count = (rows + PageTokens - 1) / PageTokens;
             var pages = Enumerable.Range(0, count + 5).ToArray();
             random.Shuffle(pages);
-            memory = new NativeBuffer(Layer + ((long)pages.Length * PageTokens * CacheRow.Bytes(format, width)));
+            memory = new NativeBuffer(Layer + ((long)pages.Length * PageTokens * layout.RowBytes));
             memory.Span<byte>(0, (int)memory.ByteLength).Fill(0xFF);
             table = new NativeBuffer(count * sizeof(int));
             pages.AsSpan(0, count).CopyTo(table.Span<int>(0, count));
-            Pages = new CachePages(memory, Layer, table, PageTokens, width, format);
+            Pages = new CachePages(memory, Layer, table, PageTokens, layout);
             for (var l = 0; l < rows; l++)
             {
                 var row = RandomMatrix.Normals(random, used);
@@ -425,7 +430,7 @@ public sealed class AttentionKernelTests
 
         public PagedRows InOtherPages(Random random)
         {
-            var other = new PagedRows(random, rows, used, Pages.Width, Pages.Format);
+            var other = new PagedRows(random, rows, used, Pages.Layout);
             for (var l = 0; l < rows; l++)
                 other.Pages.Write(l, Pages.Read(l));
             return other;

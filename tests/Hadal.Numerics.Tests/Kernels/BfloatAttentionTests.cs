@@ -26,7 +26,7 @@ public sealed unsafe class BfloatAttentionTests
             using var table = new NativeBuffer((rows + 7) / 8 * sizeof(int));
             for (var i = 0; i < (rows + 7) / 8; i++)
                 table.Span<int>(i, 1)[0] = i;
-            var cache = new CachePages(memory, 0, table, s.Page, width, format);
+            var cache = new CachePages(memory, 0, table, s.Page, new CacheLayout(format, 1, width));
             for (var l = 0; l < rows; l++)
                 cache.Write(l, RandomMatrix.Normals(random, width));
             var queries = RandomMatrix.Normals(random, tokens * heads * width);

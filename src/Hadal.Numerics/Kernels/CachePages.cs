@@ -106,30 +106,6 @@ public readonly unsafe struct CachePages
     internal byte* Row(int row, int part = 0) =>
         layer + (pages[row >> pageShift] * pageBytes) + ((((long)part << pageShift) + (row & (PageTokens - 1))) * partBytes);
 
-    /// <summary>
-    /// A part of some consecutive rows as float32, each row filled up with zeros to whole vectors of 16: where they lie, if they lie there like that, else decoded.
-    /// </summary>
-    /// <param name="first">First row.</param>
-    /// <param name="count">Rows.</param>
-    /// <param name="part">Which part.</param>
-    /// <param name="panel">Memory for them.</param>
-    internal float* Decoded(int first, int count, int part, float* panel)
-    {
-        var width = Layout.PartWidth;
-        var together = InOnePage(first, count) && width % 16 == 0;
-        if (together && Format == CacheFormat.F32)
-            return (float*)Row(first, part);
-        if (together && Format == CacheFormat.BF16)
-        {
-            CacheRow.Decode(Format, Row(first, part), width * count, 0, width * count, panel);
-            return panel;
-        }
-
-        for (var l = 0; l < count; l++)
-            CacheRow.Decode(Format, Row(first + l, part), width, 0, width, panel + ((long)l * ((width + 15) / 16 * 16)));
-        return panel;
-    }
-
     /// <summary>A part of bfloat16 rows that lie one after the other in one page; false for others.</summary>
     internal bool TryView(int first, int count, int part, out MatrixView rows)
     {
@@ -144,7 +120,8 @@ public readonly unsafe struct CachePages
     internal ReadAhead Ahead(int first, int count, int part = 0) =>
         count <= 0 ? default : new ReadAhead(Row(first, part), (long)Math.Min(count, PageTokens - (first & (PageTokens - 1))) * partBytes);
 
-    private bool InOnePage(int first, int count) => first >> pageShift == (first + count - 1) >> pageShift;
+    /// <summary>Whether some consecutive rows lie in one page, and so a part of them one after the other.</summary>
+    internal bool InOnePage(int first, int count) => first >> pageShift == (first + count - 1) >> pageShift;
 
     private void CheckRow(int row)
     {

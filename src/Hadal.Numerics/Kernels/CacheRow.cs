@@ -57,59 +57,50 @@ public static unsafe class CacheRow
                     BF16.Encode(values[..count], new Span<byte>(row + (k * sizeof(ushort)), count * sizeof(ushort)));
                     break;
                 default:
-                    ((float*)row)[k / Group] = EncodeGroup(values, (sbyte*)row + (Groups(width) * sizeof(float)) + k);
+                    ((float*)row)[k / Group] = EncodeGroup(values, (sbyte*)row + ScaleBytes(width) + k);
                     break;
             }
         }
     }
 
     /// <summary>Values [start, start + count) of a row; what lies between count and the next multiple of 16 in <paramref name="target"/> becomes 0.</summary>
+    /// <param name="format">How the row is stored.</param>
+    /// <param name="row">The row.</param>
+    /// <param name="width">Its values.</param>
+    /// <param name="start">First value, a multiple of 16.</param>
+    /// <param name="count">How many.</param>
+    /// <param name="target">Where to.</param>
     internal static void Decode(CacheFormat format, byte* row, int width, int start, int count, float* target)
     {
-        // Sixteen at once; of Q8 where they share a scale.
-        var codes = (sbyte*)row + (Groups(width) * sizeof(float));
-        var scales = (float*)row;
-        var vectors = format == CacheFormat.Q8 && start % 16 != 0 ? 0 : count / 16 * 16;
-        var k = 0;
         switch (format)
         {
             case CacheFormat.F32:
-                for (; k < vectors; k += 16)
-                    Vector512.Load((float*)row + start + k).Store(target + k);
+                Decode<F32Row>(row, width, start, count, target);
                 break;
             case CacheFormat.BF16:
-                for (; k < vectors; k += 16)
-                    BF16.Load16(row + ((start + k) * sizeof(ushort))).Store(target + k);
+                Decode<BF16Row>(row, width, start, count, target);
                 break;
             default:
-                for (; k <= vectors - Group && (start + k) % Group == 0; k += Group)
-                {
-                    var scale = Vector512.Create(scales[(start + k) / Group]);
-                    var group = codes + start + k;
-                    (Load16(group) * scale).Store(target + k);
-                    (Load16(group + 16) * scale).Store(target + k + 16);
-                    (Load16(group + 32) * scale).Store(target + k + 32);
-                    (Load16(group + 48) * scale).Store(target + k + 48);
-                }
-
-                for (; k < vectors; k += 16)
-                    (Load16(codes + start + k) * Vector512.Create(scales[(start + k) / Group])).Store(target + k);
+                Decode<Q8Row>(row, width, start, count, target);
                 break;
         }
+    }
 
+    private static void Decode<TRow>(byte* row, int width, int start, int count, float* target)
+        where TRow : struct, ICacheRowFormat
+    {
+        var values = TRow.Start(width);
+        var k = 0;
+        for (; k <= count - 16; k += 16)
+            TRow.Load(row, start + k, values).Store(target + k);
         for (; k < count; k++)
-        {
-            target[k] = format switch
-            {
-                CacheFormat.F32 => ((float*)row)[start + k],
-                CacheFormat.BF16 => BF16.ToSingle(((ushort*)row)[start + k]),
-                _ => codes[start + k] * scales[(start + k) / Group],
-            };
-        }
-
+            target[k] = TRow.Value(row, start + k, values);
         for (; k % 16 != 0; k++)
             target[k] = 0;
     }
+
+    /// <summary>Bytes of a Q8 row's scales.</summary>
+    internal static int ScaleBytes(int width) => Groups(width) * sizeof(float);
 
     private static int Groups(int width) => (width + Group - 1) / Group;
 
@@ -131,8 +122,9 @@ public static unsafe class CacheRow
         return float.IsFinite(scale) ? scale : float.NaN;
     }
 
+    /// <summary>Sixteen codes as float32.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<float> Load16(sbyte* codes)
+    internal static Vector512<float> Load16(sbyte* codes)
     {
         var packed = Vector128.Load(codes);
         if (Avx512F.IsSupported)

@@ -49,8 +49,8 @@ internal static unsafe class RunningSoftmax
     /// <param name="q">[G, W].</param>
     /// <param name="heads">G.</param>
     /// <param name="scale">Softmax scale.</param>
-    /// <param name="keys">Keys; W is their width.</param>
-    /// <param name="values">Values.</param>
+    /// <param name="keys">Keys; W is their width. Float32, unless there are fewer heads than <see cref="AttentionTiles.ManyHeads"/>.</param>
+    /// <param name="values">Values, stored as the keys.</param>
     /// <param name="valueWidth">V.</param>
     /// <param name="count">Rows, at least one.</param>
     /// <param name="scores">Memory for G * <see cref="ChunkRows"/> values.</param>
@@ -61,10 +61,41 @@ internal static unsafe class RunningSoftmax
         float* q, int heads, float scale, in CacheChunk keys, in CacheChunk values, int valueWidth, int count, float* scores, float* states, ReadAhead during = default,
         ReadAhead after = default)
     {
+        if (heads < AttentionTiles.ManyHeads)
+        {
+            AddFew(q, heads, scale, keys, values, valueWidth, count, scores, states);
+            return;
+        }
+
         AttentionTiles.Scores(q, heads, keys.Rows, keys.Width, count, scores, ChunkRows, during);
         var isFirst = Sum(states, 0, valueWidth) == 0;
         Weigh(scores, heads, count, scale, states, valueWidth);
         AttentionTiles.AddValues(scores, ChunkRows, heads, values.Rows, values.Width, count, Padded(valueWidth), states, StateWidth(valueWidth), isFirst, after);
+    }
+
+    private static void AddFew(float* q, int heads, float scale, in CacheChunk keys, in CacheChunk values, int valueWidth, int count, float* scores, float* states)
+    {
+        switch (keys.Format)
+        {
+            case CacheFormat.F32:
+                AddFew<F32Row>(q, heads, scale, keys, values, valueWidth, count, scores, states);
+                break;
+            case CacheFormat.BF16:
+                AddFew<BF16Row>(q, heads, scale, keys, values, valueWidth, count, scores, states);
+                break;
+            default:
+                AddFew<Q8Row>(q, heads, scale, keys, values, valueWidth, count, scores, states);
+                break;
+        }
+    }
+
+    private static void AddFew<TRow>(float* q, int heads, float scale, in CacheChunk keys, in CacheChunk values, int valueWidth, int count, float* scores, float* states)
+        where TRow : struct, ICacheRowFormat
+    {
+        AttentionTiles.FewScores<TRow>(q, heads, keys, count, scores, ChunkRows);
+        var isFirst = Sum(states, 0, valueWidth) == 0;
+        Weigh(scores, heads, count, scale, states, valueWidth);
+        AttentionTiles.FewValues<TRow>(scores, ChunkRows, heads, values, count, Padded(valueWidth), states, StateWidth(valueWidth), isFirst);
     }
 
     /// <summary>Adds states of later rows to states of earlier ones.</summary>
@@ -159,32 +190,4 @@ internal static unsafe class RunningSoftmax
     private static ref float Max(float* states, int head, int valueWidth) => ref states[((long)head * StateWidth(valueWidth)) + Padded(valueWidth)];
 
     private static ref float Sum(float* states, int head, int valueWidth) => ref states[((long)head * StateWidth(valueWidth)) + Padded(valueWidth) + 1];
-}
-
-/// <summary>
-/// A part of up to <see cref="RunningSoftmax.ChunkRows"/> consecutive cache rows as float32 [L, W]: where they lie if they lie there like that, else decoded into a panel.
-/// </summary>
-internal readonly unsafe struct CacheChunk
-{
-    /// <summary>Decodes.</summary>
-    /// <param name="cache">The cache.</param>
-    /// <param name="first">First row.</param>
-    /// <param name="count">L.</param>
-    /// <param name="part">Which part of each row.</param>
-    /// <param name="panel">Memory for L x W values.</param>
-    public CacheChunk(CachePages cache, int first, int count, int part, float* panel)
-    {
-        Count = count;
-        Width = (cache.Layout.PartWidth + 15) / 16 * 16;
-        Rows = cache.Decoded(first, count, part, panel);
-    }
-
-    /// <summary>The values.</summary>
-    public float* Rows { get; }
-
-    /// <summary>L.</summary>
-    public int Count { get; }
-
-    /// <summary>W: the part's width, rounded up to 16; the values beyond it are 0.</summary>
-    public int Width { get; }
 }

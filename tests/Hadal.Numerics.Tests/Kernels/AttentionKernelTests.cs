@@ -157,47 +157,6 @@ public sealed class AttentionKernelTests
     }
 
     [Fact]
-    public void CacheRowsComeBackAsNearAsTheirFormatAllows()
-    {
-        Gen.Select(Gen.Int[1, 4], Gen.Int[1, 300], Gen.Int[0, 1 << 20], Gen.Double[-30, 30]).Sample(
-            (parts, partWidth, seed, exponent) =>
-            {
-                var (width, random) = (parts * partWidth, new Random(seed));
-                var values = RandomMatrix.Normals(random, width, Math.Pow(10, exponent));
-                foreach (var format in Enum.GetValues<CacheFormat>())
-                {
-                    var layout = new CacheLayout(format, parts, partWidth);
-                    using var memory = new NativeBuffer(2L * layout.RowBytes);
-                    using var table = new NativeBuffer(sizeof(int));
-                    var pages = new CachePages(memory, 0, table, 2, layout);
-                    var cut = random.Next(width + 1);
-                    pages.Write(1, values.AsSpan(0, cut), values.AsSpan(cut));
-                    Assert.All(pages.Read(0), v => Assert.Equal(0, v));
-                    var read = pages.Read(1);
-                    for (var k = 0; k < width; k++)
-                    {
-                        var group = values.AsSpan(k / partWidth * partWidth, partWidth)[(k % partWidth / CacheRow.Group * CacheRow.Group)..];
-                        var largest = group[..Math.Min(CacheRow.Group, group.Length)].ToArray().Max(Math.Abs);
-                        var allowed = format switch { CacheFormat.F32 => 0, CacheFormat.BF16 => Math.Abs(values[k]) / 256, _ => largest / 127 * 0.5001 };
-                        Assert.True(Math.Abs(read[k] - values[k]) <= allowed, $"{layout} at {k}: {values[k]} came back as {read[k]}");
-                    }
-
-                    // What was read is stored again without loss.
-                    pages.Write(0, read);
-                    Bits.AssertEqual(read, pages.Read(0), $"{format} again");
-                    pages.Write(0, []);
-                    Assert.All(pages.Read(0), v => Assert.Equal(0, v));
-                    values[width / 2] = float.NaN;
-                    pages.Write(0, values);
-                    Assert.True(float.IsNaN(pages.Read(0)[width / 2]), $"{format} loses a NaN");
-                    values[width / 2] = 1;
-                }
-            },
-            iter: 60,
-            threads: 1);
-    }
-
-    [Fact]
     public void QuantizedLatentsAreExpandedAsTheOfficialNaiveCodeDoes()
     {
         using var threads = new KernelThreads(2);
@@ -219,54 +178,6 @@ public sealed class AttentionKernelTests
             var expected = Plain(shape, query, RandomMatrix.Decode(up.Weight), sequence, 12, 9, latents);
             Bits.AssertNear(expected, Naive(shape, query, KeyValueUp.Shared(up.Weight, 20, 24), kind, sequence, 12, 9, threads), Tolerance, $"{kind}, C {c}");
         }
-    }
-
-    [Theory]
-    [InlineData(CacheFormat.F32)]
-    [InlineData(CacheFormat.BF16)]
-    [InlineData(CacheFormat.Q8)]
-    public void GroupedQueryAttentionAgreesWithDoubleAndDoesNotDependOnTheRun(CacheFormat cache)
-    {
-        using var one = new KernelThreads(1);
-        using var three = new KernelThreads(3);
-        Gen.Select(Gen.Int[1, 3], Gen.Int[1, 4], Gen.OneOf(Gen.Int[1, 40], Gen.Int[1, 5].Select(v => 16 * v)), Gen.Int[0, 300], Gen.Int[1, 20], Gen.Int[0, 1 << 20]).Sample(
-            (g, ratio, a, first, tokens, seed) =>
-            {
-                var (h, random) = (g * ratio, new Random(seed));
-                using var sequence = new PagedRows(random, first + tokens, 2 * g * a, CacheLayout.KeysAndValues(cache, g, a));
-                var query = RandomMatrix.Normals(random, tokens * h * a);
-                var scale = (float)(1 / Math.Sqrt(a));
-                float[] Run(ReadOnlySpan<float> q, int start, int count, KernelThreads threads)
-                {
-                    var output = new float[count * h * a];
-                    AttentionKernel.GroupedQuery(q, h, g, a, scale, sequence.Pages, start, output, count, threads);
-                    return output;
-                }
-
-                var expected = new double[tokens * h * a];
-                for (var t = 0; t < tokens; t++)
-                {
-                    for (var head = 0; head < h; head++)
-                    {
-                        var q = query.AsSpan(((t * h) + head) * a, a).ToArray();
-                        var group = head / ratio;
-                        Attend(
-                            first + t + 1,
-                            l => scale * Dot(q, sequence.Pages.Read(l)[(group * a)..((group + 1) * a)]),
-                            l => sequence.Pages.Read(l)[((g + group) * a)..((g + group + 1) * a)].Select(v => (double)v).ToArray(),
-                            expected.AsSpan(((t * h) + head) * a, a));
-                    }
-                }
-
-                var whole = Run(query, first, tokens, one);
-                Bits.AssertNear(expected, whole, Tolerance, "grouped-query");
-                Bits.AssertEqual(whole, Run(query, first, tokens, three), "3 threads");
-                var cut = tokens / 2;
-                if (cut > 0)
-                    Bits.AssertEqual(whole, [.. Run(query.AsSpan(0, cut * h * a), first, cut, three), .. Run(query.AsSpan(cut * h * a), first + cut, tokens - cut, one)], "in two runs");
-            },
-            iter: 15,
-            threads: 1);
     }
 
     [Fact]
@@ -341,9 +252,9 @@ public sealed class AttentionKernelTests
             for (var t = 0; t < tokens; t++)
             {
                 var q = query.AsSpan(((t * h) + head) * (n + r), n + r).ToArray();
-                Attend(
+                PlainAttention.Attend(
                     first + t + 1,
-                    l => scale * (Dot(q[..n], keys[l]) + Dot(q[n..], rows.Pages.Read(l)[c..(c + r)])),
+                    l => scale * (PlainAttention.Dot(q[..n], keys[l]) + PlainAttention.Dot(q[n..], rows.Pages.Read(l)[c..(c + r)])),
                     l => values[l],
                     output.AsSpan(((t * h) + head) * u, u));
             }
@@ -351,24 +262,6 @@ public sealed class AttentionKernelTests
 
         return output;
     }
-
-    private static void Attend(int visible, Func<int, double> score, Func<int, double[]> value, Span<double> output)
-    {
-        var scores = Enumerable.Range(0, visible).Select(score).ToArray();
-        var max = scores.Max();
-        var exps = scores.Select(s => Math.Exp(s - max)).ToArray();
-        var sum = exps.Sum();
-        for (var l = 0; l < visible; l++)
-        {
-            var v = value(l);
-            for (var i = 0; i < output.Length; i++)
-                output[i] += exps[l] / sum * v[i];
-        }
-    }
-
-    private static double Dot(float[] x, double[] y) => x.Select((v, i) => v * y[i]).Sum();
-
-    private static double Dot(float[] x, float[] y) => x.Select((v, i) => (double)v * y[i]).Sum();
 
     private static float[] TransposedKeys(WeightMatrix up, int h, int n, int u)
     {
@@ -387,59 +280,5 @@ public sealed class AttentionKernelTests
     {
         var (w, c) = (RandomMatrix.Decode(up), up.Cols);
         return Enumerable.Range(0, h).SelectMany(head => w[(((head * (n + u)) + n) * c)..((head + 1) * (n + u) * c)]).ToArray();
-    }
-
-    // Rows of random values, padded with zeros, in pages of 8, scattered over memory whose other values would be noticed.
-    private sealed class PagedRows : IDisposable
-    {
-        private const int PageTokens = 8;
-        private const int Layer = 12;
-
-        private readonly NativeBuffer memory;
-        private readonly NativeBuffer table;
-        private readonly int rows;
-        private readonly int used;
-
-        public PagedRows(Random random, int rows, int used, int width, CacheFormat format = CacheFormat.F32)
-            : this(random, rows, used, new CacheLayout(format, 1, width))
-        {
-        }
-
-        public PagedRows(Random random, int rows, int used, CacheLayout layout)
-        {
-            this.rows = rows;
-            this.used = used;
-            var count = (rows + PageTokens - 1) / PageTokens;
-            var pages = Enumerable.Range(0, count + 5).ToArray();
-            random.Shuffle(pages);
-            memory = new NativeBuffer(Layer + ((long)pages.Length * PageTokens * layout.RowBytes));
-            memory.Span<byte>(0, (int)memory.ByteLength).Fill(0xFF);
-            table = new NativeBuffer(count * sizeof(int));
-            pages.AsSpan(0, count).CopyTo(table.Span<int>(0, count));
-            Pages = new CachePages(memory, Layer, table, PageTokens, layout);
-            for (var l = 0; l < rows; l++)
-            {
-                var row = RandomMatrix.Normals(random, used);
-                Pages.Write(l, row.AsSpan(0, l % used), row.AsSpan(l % used));
-            }
-        }
-
-        public CachePages Pages { get; }
-
-        public double[][] Latents(int c) => Enumerable.Range(0, rows).Select(l => Pages.Read(l)[..c].Select(v => (double)v).ToArray()).ToArray();
-
-        public PagedRows InOtherPages(Random random)
-        {
-            var other = new PagedRows(random, rows, used, Pages.Layout);
-            for (var l = 0; l < rows; l++)
-                other.Pages.Write(l, Pages.Read(l));
-            return other;
-        }
-
-        public void Dispose()
-        {
-            memory.Dispose();
-            table.Dispose();
-        }
     }
 }

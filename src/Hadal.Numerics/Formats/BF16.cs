@@ -49,20 +49,19 @@ public readonly struct BF16 : IWeightFormat<BF16>, IWeightEncoder<BF16>
     }
 
     /// <inheritdoc/>
-    public static void Decode(ReadOnlySpan<byte> blocks, Span<float> values)
+    public static unsafe void Decode(ReadOnlySpan<byte> blocks, Span<float> values)
     {
-        var codes = MemoryMarshal.Cast<byte, ushort>(blocks);
-        var i = 0;
-        for (; i <= codes.Length - 16; i += 16)
+        var count = blocks.Length / sizeof(ushort);
+        values = values[..count];
+        fixed (byte* from = blocks)
+        fixed (float* to = values)
         {
-            var wide = Vector512.Create(
-                Vector256.WidenLower(Vector256.Create(codes.Slice(i, 16))),
-                Vector256.WidenUpper(Vector256.Create(codes.Slice(i, 16))));
-            (wide << 16).AsSingle().CopyTo(values[i..]);
+            var i = 0;
+            for (; i <= count - 16; i += 16)
+                Load16(from + (i * sizeof(ushort))).Store(to + i);
+            for (; i < count; i++)
+                to[i] = ToSingle(((ushort*)from)[i]);
         }
-
-        for (; i < codes.Length; i++)
-            values[i] = ToSingle(codes[i]);
     }
 
     /// <inheritdoc/>

@@ -68,7 +68,7 @@ internal static unsafe class DirectDot
     }
 
     private static void Rows<TLoader>(WeightMatrix weight, int start, int end, float* x, float* y)
-        where TLoader : struct, ILoader
+        where TLoader : struct, IValueLoader
     {
         for (var m = start; m < end; m++)
         {
@@ -126,28 +126,5 @@ internal static unsafe class DirectDot
             return;
         for (var line = 0; line < bytes; line += 64)
             Sse.Prefetch0(w + PrefetchBytes + line);
-    }
-
-    private interface ILoader
-    {
-        static abstract int Bytes { get; }
-
-        static abstract Vector512<float> Load(byte* w);
-    }
-
-    private struct F32Loader : ILoader
-    {
-        public static int Bytes => sizeof(float);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static Vector512<float> Load(byte* w) => Vector512.Load((float*)w);
-    }
-
-    private struct BF16Loader : ILoader
-    {
-        public static int Bytes => sizeof(ushort);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static Vector512<float> Load(byte* w) => BF16.Load16(w);
     }
 }

@@ -93,8 +93,13 @@ public static unsafe partial class MatMul
         for (int stop; start < end; start = stop)
         {
             stop = Math.Min(end, weight.ScaleBlockEnd(start));
-            if (tokens != 1 || weight.Cols % DotProduct.Lanes != 0 || !DirectDot.TryRows(weight, start, stop, x, y, threads, worker))
-                PanelRows(weight, start, stop, x, xStride, y, yStride, tokens, threads, worker);
+            if (tokens == 1 && weight.Cols % DotProduct.Lanes == 0 && DirectDot.TryRows(weight, start, stop, x, y, threads, worker))
+                continue;
+            var arranged = Vector512.IsHardwareAccelerated ? (stop - start) / LaneRows * LaneRows : 0;
+            if (arranged > 0)
+                ArrangedRows(weight, start, start + arranged, x, xStride, y, yStride, tokens, threads, worker);
+            if (start + arranged < stop)
+                PanelRows(weight, start + arranged, stop, x, xStride, y, yStride, tokens, threads, worker);
         }
     }
 
@@ -121,18 +126,7 @@ public static unsafe partial class MatMul
             var stride = xStride;
             if (copyX)
             {
-                for (var t = 0; t < count; t++)
-                {
-                    var target = new Span<float>(xTile + ((long)t * padded), padded);
-                    new ReadOnlySpan<float>(xs + ((long)t * xStride), cols).CopyTo(target);
-                    target[cols..].Clear();
-                    for (var b = 0; b < scales.Length; b++)
-                    {
-                        var block = target.Slice(b * WeightMatrix.ScaleBlock, Math.Min(WeightMatrix.ScaleBlock, padded - (b * WeightMatrix.ScaleBlock)));
-                        TensorPrimitives.Multiply(block, scales[b], block);
-                    }
-                }
-
+                ScaledTokens(xs, xStride, count, cols, scales, xTile, padded);
                 xs = xTile;
                 stride = padded;
             }
@@ -166,6 +160,22 @@ public static unsafe partial class MatMul
                     for (var r = 0; r < rows; r++)
                         ys[((long)t * yStride) + r] = Tile1x1(w + ((long)r * wStride), xs + ((long)t * stride), padded);
                 }
+            }
+        }
+    }
+
+    // Tokens padded with zeros, times the scales of the rows' blocks.
+    private static void ScaledTokens(float* x, int xStride, int count, int cols, ReadOnlySpan<float> scales, float* target, int padded)
+    {
+        for (var t = 0; t < count; t++)
+        {
+            var row = new Span<float>(target + ((long)t * padded), padded);
+            new ReadOnlySpan<float>(x + ((long)t * xStride), cols).CopyTo(row);
+            row[cols..].Clear();
+            for (var b = 0; b < scales.Length; b++)
+            {
+                var block = row.Slice(b * WeightMatrix.ScaleBlock, Math.Min(WeightMatrix.ScaleBlock, padded - (b * WeightMatrix.ScaleBlock)));
+                TensorPrimitives.Multiply(block, scales[b], block);
             }
         }
     }

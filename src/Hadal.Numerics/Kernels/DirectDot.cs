@@ -8,52 +8,97 @@ using Hadal.Numerics.Threading;
 namespace Hadal.Numerics.Kernels;
 
 /// <summary>
-/// One token times BF16, E4M3 or F32 weights, decoded in registers on their way from memory: the bits of <see cref="DotProduct.Dot"/> with the decoded row,
+/// One token or a few times F32, F16, BF16 or E4M3 weights, decoded in registers on their way from memory: the bits of <see cref="DotProduct.Dot"/> with the decoded row,
 /// E4M3 codes with activations that are scaled instead, without writing the row anywhere. One sequential stream for each worker, by assembled kernels where there are.
 /// </summary>
 internal static unsafe class DirectDot
 {
     private const int PrefetchBytes = 8192;
+    private const int TogetherBytes = 64 << 10;
 
-    /// <summary>y[m] = W[m] . x for rows [start, end), which have the same scales if any: codes are multiplied with scaled activations.</summary>
+    /// <summary>With how many tokens this is faster than decoding rows into memory first; measured, docs/LOG.md.</summary>
+    public static int MostTokens(WeightFormat format)
+    {
+        var isAssembled = FloatRowKernels.Find(format) != null;
+        return format switch
+        {
+            WeightFormat.F32 => isAssembled ? 4 : 6,
+            WeightFormat.BF16 => isAssembled ? 8 : 6,
+            WeightFormat.F16 => isAssembled ? 16 : 0,
+            WeightFormat.F8_E4M3 => isAssembled ? 20 : 8,
+            _ => 0,
+        };
+    }
+
+    /// <summary>y[t, m] = W[m] . x[t] for rows [start, end), which have the same scales if any: codes are multiplied with scaled activations.</summary>
     /// <param name="weight">W [M, K], K a multiple of 64.</param>
     /// <param name="start">First row.</param>
     /// <param name="end">One past the last row.</param>
-    /// <param name="x">[K].</param>
-    /// <param name="y">[M].</param>
+    /// <param name="x">[T, K], tokens <paramref name="xStride"/> apart.</param>
+    /// <param name="xStride">Values from one token to the next.</param>
+    /// <param name="y">[T, M], tokens <paramref name="yStride"/> apart.</param>
+    /// <param name="yStride">Values from one token's results to the next.</param>
+    /// <param name="tokens">T.</param>
     /// <param name="threads">The pool whose job is running.</param>
     /// <param name="worker">The worker number passed to the job.</param>
     /// <returns>Whether this can be done with the format and these activations.</returns>
-    public static bool TryRows(WeightMatrix weight, int start, int end, float* x, float* y, KernelThreads threads, int worker)
+    public static bool TryRows(WeightMatrix weight, int start, int end, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker)
     {
         var kernel = FloatRowKernels.Find(weight.Format);
+        if (weight.Format == WeightFormat.F8_E4M3 || (weight.Format == WeightFormat.BF16 && kernel != null))
+        {
+            var arranged = (float*)threads.Scratch(worker, (long)tokens * weight.Cols * sizeof(float));
+            for (var t = 0; t < tokens; t++)
+            {
+                var (from, to) = ((nint)(x + ((long)t * xStride)), (nint)(arranged + ((long)t * weight.Cols)));
+                if (weight.Format == WeightFormat.BF16)
+                    ArrangedTokens.ForPairs((float*)from, weight.Cols, (float*)to);
+                else if (!ArrangedTokens.TryForFours((float*)from, weight.Cols, weight.RowScales(start), (float*)to))
+                    return false;
+            }
+
+            x = arranged;
+            xStride = weight.Cols;
+        }
+
         if (kernel != null && StreamHints.EveryLine)
             StreamHints.AskForStart(weight.Data + ((start + ((end - start) / 2)) * weight.RowBytes), FloatRows.PairAhead);
+
+        // Several tokens: rows that stay in the second cache while all of them pass.
+        var together = tokens == 1 ? end - start : (int)Math.Max(2, TogetherBytes / weight.RowBytes / 2 * 2);
+        for (int stop; start < end; start = stop)
+        {
+            stop = Math.Min(end, start + together);
+            for (var t = 0; t < tokens; t++)
+            {
+                if (!TryOne(kernel, weight, start, stop, x + ((long)t * xStride), y + ((long)t * yStride)))
+                    return false;
+            }
+        }
+
+        return true;
+    }
+
+    private static bool TryOne(
+        delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, FloatRowArguments*, void> kernel, WeightMatrix weight, int start, int end, float* x, float* y)
+    {
+        if (kernel != null)
+        {
+            Assembled(kernel, weight, start, end, x, y);
+            return true;
+        }
+
         switch (weight.Format)
         {
             case WeightFormat.F32:
                 Rows<F32Loader>(weight, start, end, x, y);
                 return true;
-            case WeightFormat.BF16 when kernel == null:
+            case WeightFormat.BF16:
                 Rows<BF16Loader>(weight, start, end, x, y);
                 return true;
-            case WeightFormat.BF16:
-                var pairs = (float*)threads.Scratch(worker, (long)weight.Cols * sizeof(float));
-                ArrangedTokens.ForPairs(x, weight.Cols, pairs);
-                Assembled(kernel, weight, start, end, pairs, y);
-                return true;
             case WeightFormat.F8_E4M3:
-                var fours = (float*)threads.Scratch(worker, (long)weight.Cols * sizeof(float));
-                if (!ArrangedTokens.TryForFours(x, weight.Cols, weight.RowScales(start), fours))
-                    return false;
-                if (kernel != null)
-                {
-                    Assembled(kernel, weight, start, end, fours, y);
-                    return true;
-                }
-
                 for (var m = start; m < end; m++)
-                    y[m] = CodesRow(weight.Data + (m * weight.RowBytes), fours, weight.Cols);
+                    y[m] = CodesRow(weight.Data + (m * weight.RowBytes), x, weight.Cols);
                 return true;
             default:
                 return false;

@@ -13,8 +13,8 @@ namespace Hadal.Numerics.Kernels;
 /// </summary>
 /// <remarks>
 /// Shape letters: T tokens, K input channels (the weight's columns), M output channels (its rows).
-/// A few tokens: each weight row is decoded once into L1 and multiplied with every token. Many: tiles of 2 rows x 3 tokens keep 24 running sums in registers,
-/// and tokens are taken in tiles that stay in the L2 cache.
+/// A few tokens pass rows that are decoded in registers, one after the other (<see cref="DirectDot"/>). Many: rows are decoded into memory first; with vectors of 512 bits tiles of
+/// 4 rows x 6 tokens keep sixteen of each 64 running sums in registers, without tiles of 2 rows x 3 tokens.
 /// </remarks>
 public static unsafe partial class MatMul
 {
@@ -93,7 +93,7 @@ public static unsafe partial class MatMul
         for (int stop; start < end; start = stop)
         {
             stop = Math.Min(end, weight.ScaleBlockEnd(start));
-            if (tokens == 1 && weight.Cols % DotProduct.Lanes == 0 && DirectDot.TryRows(weight, start, stop, x, y, threads, worker))
+            if (tokens <= DirectDot.MostTokens(weight.Format) && weight.Cols % DotProduct.Lanes == 0 && DirectDot.TryRows(weight, start, stop, x, xStride, y, yStride, tokens, threads, worker))
                 continue;
             var arranged = Vector512.IsHardwareAccelerated ? (stop - start) / LaneRows * LaneRows : 0;
             if (arranged > 0)

@@ -5,11 +5,13 @@ using Hadal.Numerics.Kernels;
 namespace Hadal.Numerics.MachineCode;
 
 /// <summary>
-/// Assembled kernels over BF16 rows and E4M3 codes. One is handed out only after it has given the bits of plain loops on this processor; where
+/// Assembled kernels over rows of floating-point numbers. One is handed out only after it has given the bits of plain loops on this processor; where
 /// <see cref="KernelVariant"/> has none, or the system refuses executable memory, there is none.
 /// </summary>
 internal static unsafe class FloatRowKernels
 {
+    private static readonly nint F32Rows = Make(WeightFormat.F32, StreamHints.EveryLine);
+    private static readonly nint F16Rows = Make(WeightFormat.F16, StreamHints.EveryLine);
     private static readonly nint BF16Rows = Make(WeightFormat.BF16, StreamHints.EveryLine);
     private static readonly nint E4M3Rows = Make(WeightFormat.F8_E4M3, StreamHints.EveryLine);
 
@@ -17,13 +19,15 @@ internal static unsafe class FloatRowKernels
     public static delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, FloatRowArguments*, void> Find(WeightFormat format) =>
         (delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, FloatRowArguments*, void>)(format switch
         {
+            WeightFormat.F32 => F32Rows,
+            WeightFormat.F16 => F16Rows,
             WeightFormat.BF16 => BF16Rows,
             WeightFormat.F8_E4M3 => E4M3Rows,
             _ => 0,
         });
 
     /// <summary>Whether a kernel that asks ahead in a certain way gives the right bits, be it the way of this processor or not.</summary>
-    /// <param name="format">BF16 or F8_E4M3.</param>
+    /// <param name="format">F32, F16, BF16 or F8_E4M3.</param>
     /// <param name="everyLine">The way; <see cref="StreamHints"/>.</param>
     internal static bool PassesSelfTest(WeightFormat format, bool everyLine) => Make(format, everyLine) != 0;
 
@@ -62,8 +66,10 @@ internal static unsafe class FloatRowKernels
         {
             if (format == WeightFormat.BF16)
                 ArrangedTokens.ForPairs(px, Cols, to);
-            else
+            else if (format == WeightFormat.F8_E4M3)
                 _ = ArrangedTokens.TryForFours(px, Cols, [1, 1], to);
+            else
+                x.CopyTo(arranged, 0);
             var arguments = new FloatRowArguments { Rows = Rows, Steps = Cols / DotProduct.Lanes };
             ((delegate* unmanaged<byte*, float*, float*, FloatRowArguments*, void>)kernel)(w, to, py, &arguments);
         }

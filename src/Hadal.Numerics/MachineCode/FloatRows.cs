@@ -19,10 +19,11 @@ internal struct FloatRowArguments
 }
 
 /// <summary>
-/// Assembles kernels for AVX-512 that multiply BF16 rows or E4M3 codes with one token, <c>void rows(byte* weights, float* x, float* y, FloatRowArguments* arguments)</c>,
-/// in the order of <see cref="DotProduct"/>. Values are taken out of the 32-bit lanes that they share, and activations lie as that leaves them (<see cref="ArrangedTokens"/>).
+/// Assembles kernels for AVX-512 that multiply rows of floating-point numbers with one token, <c>void rows(byte* weights, float* x, float* y, FloatRowArguments* arguments)</c>,
+/// in the order of <see cref="DotProduct"/>. Values of BF16 and E4M3 are taken out of the 32-bit lanes that they share, and activations lie as that leaves them
+/// (<see cref="ArrangedTokens"/>); those of F16 and F32 lie as they are.
 /// </summary>
-/// <param name="format">BF16 or F8_E4M3.</param>
+/// <param name="format">F32, F16, BF16 or F8_E4M3.</param>
 /// <param name="everyLine">Whether every line is asked for; <see cref="StreamHints"/>.</param>
 /// <remarks>
 /// rax: work; rdi: weights; rsi: activations of a step; rdx: results; rcx: activations of the first step; r8: rows left; r9: steps of a row; r10: steps left.
@@ -55,7 +56,14 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
 
     private bool IsByte => format == WeightFormat.F8_E4M3;
 
-    private int StepBytes => IsByte ? Vector : 2 * Vector;
+    private bool IsNatural => format is WeightFormat.F32 or WeightFormat.F16;
+
+    private int StepBytes => format switch
+    {
+        WeightFormat.F8_E4M3 => Vector,
+        WeightFormat.F32 => 4 * Vector,
+        _ => 2 * Vector,
+    };
 
     /// <summary>Assembles the kernel and makes it callable.</summary>
     public nint Assemble()
@@ -181,8 +189,22 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
     {
         if (IsByte)
             Codes(__zmmword_ptr[row], add);
+        else if (IsNatural)
+            Numbers(row, add);
         else
             Words(row, add);
+    }
+
+    private void Numbers(AssemblerMemoryOperand row, Action<int, AssemblerRegisterZMM> add)
+    {
+        for (var v = 0; v < 4; v++)
+        {
+            if (format == WeightFormat.F16)
+                c.vcvtph2ps(Zmm(4 + v), __ymmword_ptr[row + (v * Vector / 2)]);
+            else
+                c.vmovups(Zmm(4 + v), __zmmword_ptr[row + (v * Vector)]);
+            add(v, Zmm(4 + v));
+        }
     }
 
     // BF16: the lower and the upper halves of lanes.
@@ -221,6 +243,12 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
     private void StoreSum(int first, AssemblerMemoryOperand result)
     {
         var (s0, s1, s2, s3) = (Zmm(first), Zmm(first + 1), Zmm(first + 2), Zmm(first + 3));
+        if (IsNatural)
+        {
+            StoreNaturalSum(first, result);
+            return;
+        }
+
         if (IsByte)
         {
             // Sums hold elements 4 lanes apart: quarters of each, twice, leave [0 | 1 | 2 | 3].
@@ -251,6 +279,26 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine)
         {
             c.vextractf128(Xmm(first + 1), Ymm(first), 1);
             c.vaddps(Xmm(first), Xmm(first), Xmm(first + 1));
+        }
+
+        c.vmovss(result, Xmm(first));
+    }
+
+    // Sums hold elements in their order: halves of 8, 4, 2 and 1.
+    private void StoreNaturalSum(int first, AssemblerMemoryOperand result)
+    {
+        var (s0, s1, s2, s3) = (Zmm(first), Zmm(first + 1), Zmm(first + 2), Zmm(first + 3));
+        c.vaddps(s0, s0, s1);
+        c.vaddps(s2, s2, s3);
+        c.vaddps(s0, s0, s2);
+        c.vshuff32x4(s1, s0, s0, 0x4E);
+        c.vaddps(s0, s0, s1);
+        c.vshuff32x4(s1, s0, s0, 0xB1);
+        c.vaddps(s0, s0, s1);
+        foreach (var swap in (byte[])[0x4E, 0xB1])
+        {
+            c.vpermilps(s1, s0, swap);
+            c.vaddps(s0, s0, s1);
         }
 
         c.vmovss(result, Xmm(first));

@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using CsCheck;
 using Hadal.Numerics.Formats;
 using Hadal.Numerics.Kernels;
@@ -48,6 +49,8 @@ public sealed class MatMulTests
     [InlineData(704, 256)]
     [InlineData(700, 256)]
     [InlineData(33, 1400)]
+    [InlineData(8192, 130)]
+    [InlineData(8190, 130)]
     public void ManyTokensAreCutIntoTilesWithoutATrace(int cols, int tokens)
     {
         using var threads = new KernelThreads(2);
@@ -156,6 +159,8 @@ public sealed class MatMulTests
 
     // A kernel that fails its self-test would be missed by nothing but the clock.
     [Theory]
+    [InlineData(WeightFormat.F32)]
+    [InlineData(WeightFormat.F16)]
     [InlineData(WeightFormat.BF16)]
     [InlineData(WeightFormat.F8_E4M3)]
     public unsafe void AssembledKernelsPassTheirSelfTestWhereTheProcessorRunsThem(WeightFormat format) =>
@@ -163,6 +168,10 @@ public sealed class MatMulTests
 
     // This processor uses one of the two.
     [Theory]
+    [InlineData(WeightFormat.F32, false)]
+    [InlineData(WeightFormat.F32, true)]
+    [InlineData(WeightFormat.F16, false)]
+    [InlineData(WeightFormat.F16, true)]
     [InlineData(WeightFormat.BF16, false)]
     [InlineData(WeightFormat.BF16, true)]
     [InlineData(WeightFormat.F8_E4M3, false)]
@@ -170,27 +179,28 @@ public sealed class MatMulTests
     public void AssembledKernelsHaveTheirBitsWhicheverWayTheyAskAhead(WeightFormat format, bool everyLine) =>
         Assert.Equal(KernelVariant.Avx512, FloatRowKernels.PassesSelfTest(format, everyLine));
 
-    // One token, K a multiple of 64: rows are multiplied on their way from memory.
+    // One token or a few, K a multiple of 64: rows are multiplied on their way from memory.
     [Theory]
     [InlineData(WeightFormat.F32)]
+    [InlineData(WeightFormat.F16)]
     [InlineData(WeightFormat.BF16)]
     [InlineData(WeightFormat.F8_E4M3)]
-    public void RowsOfOneTokenHaveTheBitsOfTheReference(WeightFormat format)
+    public void RowsOfFewTokensHaveTheBitsOfTheReference(WeightFormat format)
     {
         using var threads = new KernelThreads(2);
-        Gen.Select(Gen.Int[1, 300], Gen.Int[1, 34], Gen.Int[0, 1 << 20]).Sample(
-            (rows, steps, seed) =>
+        Gen.Select(Gen.OneOf(Gen.Const(1), Gen.Int[1, 22]), Gen.Int[1, 300], Gen.Int[1, 34], Gen.Int[0, 1 << 20]).Sample(
+            (tokens, rows, steps, seed) =>
             {
                 var random = new Random(seed);
                 using var whole = new RandomMatrix(format, rows, 64 * steps, random);
                 var weight = whole.Weight.SliceRows(seed % rows, rows - (seed % rows));
-                var x = RandomMatrix.Normals(random, weight.Cols);
-                var y = Enumerable.Repeat(77f, weight.Rows + 1).ToArray();
-                MatMul.Multiply(weight, x, y.AsSpan(0, weight.Rows), 1, threads);
-                Bits.AssertEqual(Reference(weight, x, 1).Bits, y.AsSpan(0, weight.Rows), $"M {weight.Rows}, K {weight.Cols}");
+                var x = RandomMatrix.Normals(random, tokens * weight.Cols);
+                var y = Enumerable.Repeat(77f, (tokens * weight.Rows) + 1).ToArray();
+                MatMul.Multiply(weight, x, y.AsSpan(0, tokens * weight.Rows), tokens, threads);
+                Bits.AssertEqual(Reference(weight, x, tokens).Bits, y.AsSpan(0, tokens * weight.Rows), $"T {tokens}, M {weight.Rows}, K {weight.Cols}");
                 Assert.Equal(77f, y[^1]);
             },
-            iter: 40,
+            iter: Vector128.IsHardwareAccelerated ? 30 : 4,
             threads: 1);
     }
 

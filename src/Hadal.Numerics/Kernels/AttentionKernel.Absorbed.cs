@@ -111,28 +111,23 @@ public static unsafe partial class AttentionKernel
         {
             for (var t = 0; t < count; t++)
                 RunningSoftmax.Begin(state_TGS + ((long)t * stateStride), heads, shape.C);
-            var end = Math.Min(RunningSoftmax.SpanStart(span + 1), segment.Length(t0, count));
-            var panel = scratch + ((long)RunningSoftmax.ChunkRows * heads);
-            var first = RunningSoftmax.SpanStart(span);
-            var bfloat = operands == AttentionOperands.BF16 ? new BfloatAttention(count, heads, width, (shape.C + 15) / 16 * 16, scratch) : default;
-            for (var t = 0; t < count && operands == AttentionOperands.BF16; t++)
-                bfloat.SetQueries(t, q_TGW + ((long)t * qStride));
+            var (first, end) = (RunningSoftmax.SpanStart(span), Math.Min(RunningSoftmax.SpanStart(span + 1), segment.Length(t0, count)));
             AskForPages(segment.Cache, first, end);
             AskForPages(segment.Cache, first + RunningSoftmax.ChunkRows, end);
+            if (operands == AttentionOperands.BF16)
+                AttendBfloat(segment, first, end, heads, t0, count, q_TGW, qStride, state_TGS, stateStride, scratch);
+            else
+                AttendFloat(segment, first, end, heads, t0, count, q_TGW, qStride, state_TGS, stateStride, scratch);
+        }
+
+        private void AttendFloat(in AttentionSegment segment, int first, int end, int heads, int t0, int count, float* q_TGW, int qStride, float* state_TGS, int stateStride, float* scratch)
+        {
+            var panel = scratch + ((long)RunningSoftmax.ChunkRows * heads);
             for (var l = first; l < end; l += RunningSoftmax.ChunkRows)
             {
-                var rows = Math.Min(RunningSoftmax.ChunkRows, end - l);
-
-                AskForPages(segment.Cache, l + (2 * RunningSoftmax.ChunkRows), end);
-
                 // The next chunk's rows come while this one is computed, the first one's shortly before they are needed.
-                var next = segment.Cache.Ahead(l + rows, Math.Min(RunningSoftmax.ChunkRows, end - l - rows));
-                if (operands == AttentionOperands.BF16)
-                {
-                    bfloat.Add(segment.Cache, l, rows, segment.Length(t0, 1) - l, count, shape.Scale, state_TGS, stateStride, l == first, next);
-                    continue;
-                }
-
+                var rows = Math.Min(RunningSoftmax.ChunkRows, end - l);
+                var next = Next(segment.Cache, l, end);
                 var chunk = new CacheChunk(segment.Cache, l, rows, 0, panel);
                 var (during, after) = l == first ? (segment.Cache.Ahead(l + RowsAhead, rows - RowsAhead), next) : next.Halves();
                 for (var t = 0; t < count; t++)
@@ -145,6 +140,26 @@ public static unsafe partial class AttentionKernel
                     (during, after) = (default, default);
                 }
             }
+        }
+
+        private void AttendBfloat(in AttentionSegment segment, int first, int end, int heads, int t0, int count, float* q_TGW, int qStride, float* state_TGS, int stateStride, float* scratch)
+        {
+            var bfloat = new BfloatAttention(count, heads, width, (shape.C + 15) / 16 * 16, scratch);
+            for (var t = 0; t < count; t++)
+                bfloat.SetQueries(t, q_TGW + ((long)t * qStride));
+            for (var l = first; l < end; l += RunningSoftmax.ChunkRows)
+            {
+                var rows = Math.Min(RunningSoftmax.ChunkRows, end - l);
+                bfloat.Add(segment.Cache, l, rows, segment.Length(t0, 1) - l, count, shape.Scale, state_TGS, stateStride, l == first, Next(segment.Cache, l, end));
+            }
+        }
+
+        // The rows behind a chunk; pages of those behind them are looked up.
+        private static ReadAhead Next(CachePages cache, int row, int end)
+        {
+            AskForPages(cache, row + (2 * RunningSoftmax.ChunkRows), end);
+            var next = row + RunningSoftmax.ChunkRows;
+            return cache.Ahead(next, Math.Min(RunningSoftmax.ChunkRows, end - next));
         }
 
         private static void AskForPages(CachePages cache, int row, int end) => cache.Ahead(row, Math.Min(RunningSoftmax.ChunkRows, end - row)).FetchPages();

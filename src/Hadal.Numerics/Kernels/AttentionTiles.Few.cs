@@ -25,11 +25,11 @@ internal static unsafe partial class AttentionTiles
     /// <param name="count">L.</param>
     /// <param name="scores">[G, L], heads <paramref name="scoreStride"/> apart.</param>
     /// <param name="scoreStride">Values from one head's scores to the next.</param>
-    public static void FewScores<TRow>(float* q, int heads, in CacheChunk keys, int count, float* scores, int scoreStride)
-        where TRow : struct, ICacheRowFormat
+    public static void FewScores<TValues>(float* q, int heads, in CacheChunk keys, int count, float* scores, int scoreStride)
+        where TValues : struct, IStoredValues
     {
         var tile = stackalloc float[4];
-        var values = TRow.Start(keys.Width);
+        var values = TValues.Start(keys.Width);
         for (var l = 0; l < count; l += 4)
         {
             // Rows beyond the end are the last one again, and their scores are dropped.
@@ -40,7 +40,7 @@ internal static unsafe partial class AttentionTiles
                 StreamHints.AskForPage(r0);
             for (var g = 0; g < heads; g++)
             {
-                FewTile1x4<TRow>(q + ((long)g * keys.Width), r0, (byte*)r1, (byte*)r2, (byte*)r3, keys.Width, values, tile, g == 0 ? LinesAhead : 0);
+                FewTile1x4<TValues>(q + ((long)g * keys.Width), r0, (byte*)r1, (byte*)r2, (byte*)r3, keys.Width, values, tile, g == 0 ? LinesAhead : 0);
                 Store(tile, scores + ((long)g * scoreStride) + l, last);
             }
         }
@@ -56,12 +56,12 @@ internal static unsafe partial class AttentionTiles
     /// <param name="o">[G, V], heads <paramref name="oStride"/> apart.</param>
     /// <param name="oStride">Values from one head's sums to the next.</param>
     /// <param name="isFirst">Whether o counts as 0.</param>
-    public static void FewValues<TRow>(float* p, int pStride, int heads, in CacheChunk rows, int count, int width, float* o, int oStride, bool isFirst)
-        where TRow : struct, ICacheRowFormat
+    public static void FewValues<TValues>(float* p, int pStride, int heads, in CacheChunk rows, int count, int width, float* o, int oStride, bool isFirst)
+        where TValues : struct, IStoredValues
     {
         if (isFirst)
             Clear(o, heads, oStride, width);
-        var values = TRow.Start(rows.Width);
+        var values = TValues.Start(rows.Width);
         for (var block = 0; block < count; block += RowBlock)
         {
             var few = Math.Min(RowBlock, count - block);
@@ -73,27 +73,27 @@ internal static unsafe partial class AttentionTiles
                 float* weights = p + ((long)g * pStride) + block, sums = o + ((long)g * oStride);
                 var v = 0;
                 for (; v <= width - 64; v += 64)
-                    FewValues1x64<TRow>(weights, row, rows.RowBytes, v, values, few, sums + v, g == 0 ? LinesAhead : 0);
+                    FewValues1x64<TValues>(weights, row, rows.RowBytes, v, values, few, sums + v, g == 0 ? LinesAhead : 0);
                 for (; v < width; v += 16)
-                    FewValues1x16<TRow>(weights, row, rows.RowBytes, v, values, few, sums + v);
+                    FewValues1x16<TValues>(weights, row, rows.RowBytes, v, values, few, sums + v);
             }
         }
     }
 
-    private static void FewTile1x4<TRow>(float* q, byte* r0, byte* r1, byte* r2, byte* r3, nint width, nint values, float* tile, nint ahead)
-        where TRow : struct, ICacheRowFormat
+    private static void FewTile1x4<TValues>(float* q, byte* r0, byte* r1, byte* r2, byte* r3, nint width, nint values, float* tile, nint ahead)
+        where TValues : struct, IStoredValues
     {
         Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default;
         for (nint k = 0; k < width; k += 16)
         {
             var x = Vector512.Load(q + k);
-            a0 = Vector512.FusedMultiplyAdd(x, TRow.Load(r0, k, values), a0);
-            a1 = Vector512.FusedMultiplyAdd(x, TRow.Load(r1, k, values), a1);
-            a2 = Vector512.FusedMultiplyAdd(x, TRow.Load(r2, k, values), a2);
-            a3 = Vector512.FusedMultiplyAdd(x, TRow.Load(r3, k, values), a3);
+            a0 = Vector512.FusedMultiplyAdd(x, TValues.Load(r0, k, values), a0);
+            a1 = Vector512.FusedMultiplyAdd(x, TValues.Load(r1, k, values), a1);
+            a2 = Vector512.FusedMultiplyAdd(x, TValues.Load(r2, k, values), a2);
+            a3 = Vector512.FusedMultiplyAdd(x, TValues.Load(r3, k, values), a3);
             if (StreamHints.EveryLine)
             {
-                var next = (k * TRow.ValueBytes) + ahead;
+                var next = (k * TValues.ValueBytes) + ahead;
                 Sse.Prefetch0(r0 + next);
                 Sse.Prefetch0(r1 + next);
                 Sse.Prefetch0(r2 + next);
@@ -104,30 +104,30 @@ internal static unsafe partial class AttentionTiles
         Vector128.Create(Sum(a0), Sum(a1), Sum(a2), Sum(a3)).Store(tile);
     }
 
-    private static void FewValues1x16<TRow>(float* p, byte* row, nint rowBytes, nint v, nint values, int count, float* o)
-        where TRow : struct, ICacheRowFormat
+    private static void FewValues1x16<TValues>(float* p, byte* row, nint rowBytes, nint v, nint values, int count, float* o)
+        where TValues : struct, IStoredValues
     {
         var sum = Vector512.Load(o);
         for (var l = 0; l < count; l++, row += rowBytes)
-            sum = Vector512.FusedMultiplyAdd(TRow.Load(row, v, values), Vector512.Create(p[l]), sum);
+            sum = Vector512.FusedMultiplyAdd(TValues.Load(row, v, values), Vector512.Create(p[l]), sum);
         sum.Store(o);
     }
 
-    private static void FewValues1x64<TRow>(float* p, byte* row, nint rowBytes, nint v, nint values, int count, float* o, nint ahead)
-        where TRow : struct, ICacheRowFormat
+    private static void FewValues1x64<TValues>(float* p, byte* row, nint rowBytes, nint v, nint values, int count, float* o, nint ahead)
+        where TValues : struct, IStoredValues
     {
         Vector512<float> a0 = Vector512.Load(o), a1 = Vector512.Load(o + 16), a2 = Vector512.Load(o + 32), a3 = Vector512.Load(o + 48);
         for (var l = 0; l < count; l++, row += rowBytes)
         {
             var f = Vector512.Create(p[l]);
-            a0 = Vector512.FusedMultiplyAdd(TRow.Load(row, v, values), f, a0);
-            a1 = Vector512.FusedMultiplyAdd(TRow.Load(row, v + 16, values), f, a1);
-            a2 = Vector512.FusedMultiplyAdd(TRow.Load(row, v + 32, values), f, a2);
-            a3 = Vector512.FusedMultiplyAdd(TRow.Load(row, v + 48, values), f, a3);
+            a0 = Vector512.FusedMultiplyAdd(TValues.Load(row, v, values), f, a0);
+            a1 = Vector512.FusedMultiplyAdd(TValues.Load(row, v + 16, values), f, a1);
+            a2 = Vector512.FusedMultiplyAdd(TValues.Load(row, v + 32, values), f, a2);
+            a3 = Vector512.FusedMultiplyAdd(TValues.Load(row, v + 48, values), f, a3);
             if (StreamHints.EveryLine)
             {
-                for (nint line = 0; line < 64 * TRow.ValueBytes; line += Line)
-                    Sse.Prefetch0(row + (v * TRow.ValueBytes) + line + ahead);
+                for (nint line = 0; line < 64 * TValues.ValueBytes; line += Line)
+                    Sse.Prefetch0(row + (v * TValues.ValueBytes) + line + ahead);
             }
         }
 

@@ -75,26 +75,26 @@ public static unsafe class CacheRow
         switch (format)
         {
             case CacheFormat.F32:
-                Decode<F32Row>(row, width, start, count, target);
+                Decode<F32Values>(row, width, start, count, target);
                 break;
             case CacheFormat.BF16:
-                Decode<BF16Row>(row, width, start, count, target);
+                Decode<BF16Values>(row, width, start, count, target);
                 break;
             default:
-                Decode<Q8Row>(row, width, start, count, target);
+                Decode<Q8Values>(row, width, start, count, target);
                 break;
         }
     }
 
-    private static void Decode<TRow>(byte* row, int width, int start, int count, float* target)
-        where TRow : struct, ICacheRowFormat
+    private static void Decode<TValues>(byte* row, int width, int start, int count, float* target)
+        where TValues : struct, IStoredValues
     {
-        var values = TRow.Start(width);
+        var values = TValues.Start(width);
         var k = 0;
         for (; k <= count - 16; k += 16)
-            TRow.Load(row, start + k, values).Store(target + k);
+            TValues.Load(row, start + k, values).Store(target + k);
         for (; k < count; k++)
-            target[k] = TRow.Value(row, start + k, values);
+            target[k] = TValues.Value(row, start + k, values);
         for (; k % 16 != 0; k++)
             target[k] = 0;
     }

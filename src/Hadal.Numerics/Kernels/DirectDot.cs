@@ -91,10 +91,10 @@ internal static unsafe class DirectDot
         switch (weight.Format)
         {
             case WeightFormat.F32:
-                Rows<F32Loader>(weight, start, end, x, y);
+                Rows<F32Values>(weight, start, end, x, y);
                 return true;
             case WeightFormat.BF16:
-                Rows<BF16Loader>(weight, start, end, x, y);
+                Rows<BF16Values>(weight, start, end, x, y);
                 return true;
             case WeightFormat.F8_E4M3:
                 for (var m = start; m < end; m++)
@@ -112,8 +112,8 @@ internal static unsafe class DirectDot
         kernel(weight.Data + (start * weight.RowBytes), x, y + start, &arguments);
     }
 
-    private static void Rows<TLoader>(WeightMatrix weight, int start, int end, float* x, float* y)
-        where TLoader : struct, IValueLoader
+    private static void Rows<TValues>(WeightMatrix weight, int start, int end, float* x, float* y)
+        where TValues : struct, IStoredValues
     {
         for (var m = start; m < end; m++)
         {
@@ -121,12 +121,12 @@ internal static unsafe class DirectDot
             Vector512<float> a = default, b = default, c = default, d = default;
             for (var k = 0; k < weight.Cols; k += DotProduct.Lanes)
             {
-                Prefetch(w, DotProduct.Lanes * TLoader.Bytes);
-                a = Vector512.FusedMultiplyAdd(TLoader.Load(w), Vector512.Load(x + k), a);
-                b = Vector512.FusedMultiplyAdd(TLoader.Load(w + (16 * TLoader.Bytes)), Vector512.Load(x + k + 16), b);
-                c = Vector512.FusedMultiplyAdd(TLoader.Load(w + (32 * TLoader.Bytes)), Vector512.Load(x + k + 32), c);
-                d = Vector512.FusedMultiplyAdd(TLoader.Load(w + (48 * TLoader.Bytes)), Vector512.Load(x + k + 48), d);
-                w += DotProduct.Lanes * TLoader.Bytes;
+                Prefetch(w, DotProduct.Lanes * TValues.ValueBytes);
+                a = Vector512.FusedMultiplyAdd(TValues.Load(w, 0, 0), Vector512.Load(x + k), a);
+                b = Vector512.FusedMultiplyAdd(TValues.Load(w, 16, 0), Vector512.Load(x + k + 16), b);
+                c = Vector512.FusedMultiplyAdd(TValues.Load(w, 32, 0), Vector512.Load(x + k + 32), c);
+                d = Vector512.FusedMultiplyAdd(TValues.Load(w, 48, 0), Vector512.Load(x + k + 48), d);
+                w += DotProduct.Lanes * TValues.ValueBytes;
             }
 
             y[m] = DotProduct.Sum(a, b, c, d);

@@ -73,13 +73,13 @@ public static unsafe partial class MatMul
     {
         if (padded == weight.Cols && weight.Format == WeightFormat.BF16)
         {
-            ArrangeStored<BF16Loader>(weight.Data + (row * weight.RowBytes), padded, tile);
+            ArrangeStored<BF16Values>(weight.Data + (row * weight.RowBytes), padded, tile);
             return;
         }
 
         if (padded == weight.Cols && weight.Format == WeightFormat.F32)
         {
-            ArrangeStored<F32Loader>(weight.Data + (row * weight.RowBytes), padded, tile);
+            ArrangeStored<F32Values>(weight.Data + (row * weight.RowBytes), padded, tile);
             return;
         }
 
@@ -93,30 +93,30 @@ public static unsafe partial class MatMul
         Arrange(few, LaneRows, padded, tile);
     }
 
-    private static void ArrangeStored<TLoader>(byte* rows, int cols, float* tile)
-        where TLoader : struct, IValueLoader
+    private static void ArrangeStored<TValues>(byte* rows, int cols, float* tile)
+        where TValues : struct, IStoredValues
     {
-        var rowBytes = (nint)cols * TLoader.Bytes;
+        var rowBytes = (nint)cols * TValues.ValueBytes;
         var (r1, r2, r3) = ((nint)(rows + rowBytes), (nint)(rows + (2 * rowBytes)), (nint)(rows + (3 * rowBytes)));
         var (g1, g2, g3) = ((nint)cols / LaneGroups * LaneRows, (nint)cols / LaneGroups * LaneRows * 2, (nint)cols / LaneGroups * LaneRows * 3);
-        for (nint k = 0; k < rowBytes; k += DotProduct.Lanes * TLoader.Bytes, tile += LaneRows * 16)
+        for (nint k = 0; k < rowBytes; k += DotProduct.Lanes * TValues.ValueBytes, tile += LaneRows * 16)
         {
-            Arrange<TLoader>(rows + k, rowBytes, tile, g1, g2, g3);
-            Arrange<TLoader>((byte*)r1 + k, rowBytes, tile + 16, g1, g2, g3);
-            Arrange<TLoader>((byte*)r2 + k, rowBytes, tile + 32, g1, g2, g3);
-            Arrange<TLoader>((byte*)r3 + k, rowBytes, tile + 48, g1, g2, g3);
+            Arrange<TValues>(rows + k, rowBytes, tile, g1, g2, g3);
+            Arrange<TValues>((byte*)r1 + k, rowBytes, tile + 16, g1, g2, g3);
+            Arrange<TValues>((byte*)r2 + k, rowBytes, tile + 32, g1, g2, g3);
+            Arrange<TValues>((byte*)r3 + k, rowBytes, tile + 48, g1, g2, g3);
         }
     }
 
     // A step of a row; the same place four rows on is asked for.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Arrange<TLoader>(byte* row, nint rowBytes, float* target, nint g1, nint g2, nint g3)
-        where TLoader : struct, IValueLoader
+    private static void Arrange<TValues>(byte* row, nint rowBytes, float* target, nint g1, nint g2, nint g3)
+        where TValues : struct, IStoredValues
     {
-        TLoader.Load(row).Store(target);
-        TLoader.Load(row + (16 * TLoader.Bytes)).Store(target + g1);
-        TLoader.Load(row + (32 * TLoader.Bytes)).Store(target + g2);
-        TLoader.Load(row + (48 * TLoader.Bytes)).Store(target + g3);
+        TValues.Load(row, 0, 0).Store(target);
+        TValues.Load(row, 16, 0).Store(target + g1);
+        TValues.Load(row, 32, 0).Store(target + g2);
+        TValues.Load(row, 48, 0).Store(target + g3);
         if (StreamHints.EveryLine)
         {
             Sse.Prefetch1(row + (LaneRows * rowBytes));

@@ -78,24 +78,24 @@ internal static unsafe class RunningSoftmax
         switch (keys.Format)
         {
             case CacheFormat.F32:
-                AddFew<F32Row>(q, heads, scale, keys, values, valueWidth, count, scores, states);
+                AddFew<F32Values>(q, heads, scale, keys, values, valueWidth, count, scores, states);
                 break;
             case CacheFormat.BF16:
-                AddFew<BF16Row>(q, heads, scale, keys, values, valueWidth, count, scores, states);
+                AddFew<BF16Values>(q, heads, scale, keys, values, valueWidth, count, scores, states);
                 break;
             default:
-                AddFew<Q8Row>(q, heads, scale, keys, values, valueWidth, count, scores, states);
+                AddFew<Q8Values>(q, heads, scale, keys, values, valueWidth, count, scores, states);
                 break;
         }
     }
 
-    private static void AddFew<TRow>(float* q, int heads, float scale, in CacheChunk keys, in CacheChunk values, int valueWidth, int count, float* scores, float* states)
-        where TRow : struct, ICacheRowFormat
+    private static void AddFew<TValues>(float* q, int heads, float scale, in CacheChunk keys, in CacheChunk values, int valueWidth, int count, float* scores, float* states)
+        where TValues : struct, IStoredValues
     {
-        AttentionTiles.FewScores<TRow>(q, heads, keys, count, scores, ChunkRows);
+        AttentionTiles.FewScores<TValues>(q, heads, keys, count, scores, ChunkRows);
         var isFirst = Sum(states, 0, valueWidth) == 0;
         Weigh(scores, heads, count, scale, states, valueWidth);
-        AttentionTiles.FewValues<TRow>(scores, ChunkRows, heads, values, count, Padded(valueWidth), states, StateWidth(valueWidth), isFirst);
+        AttentionTiles.FewValues<TValues>(scores, ChunkRows, heads, values, count, Padded(valueWidth), states, StateWidth(valueWidth), isFirst);
     }
 
     /// <summary>Adds states of later rows to states of earlier ones.</summary>

@@ -4,17 +4,17 @@ using Hadal.Numerics.Formats;
 
 namespace Hadal.Numerics.Kernels;
 
-/// <summary>Reads values of a stored part of a cache row where they lie; one for each <see cref="CacheFormat"/>.</summary>
-internal unsafe interface ICacheRowFormat
+/// <summary>Reads values of a stored row, of a cache or of weights, where they lie, for formats that a vector instruction or two decode.</summary>
+internal unsafe interface IStoredValues
 {
     /// <summary>Bytes from one value to the next.</summary>
     static abstract int ValueBytes { get; }
 
-    /// <summary>Where values begin in a part of <paramref name="width"/> of them.</summary>
+    /// <summary>Where values begin in a row of <paramref name="width"/> of them.</summary>
     static abstract int Start(int width);
 
     /// <summary>Values [k, k + 16) as float32; k is a multiple of 16.</summary>
-    /// <param name="row">The part.</param>
+    /// <param name="row">The row.</param>
     /// <param name="k">First value.</param>
     /// <param name="start">As <see cref="Start"/> says.</param>
     static abstract Vector512<float> Load(byte* row, nint k, nint start);
@@ -23,7 +23,7 @@ internal unsafe interface ICacheRowFormat
     static abstract float Value(byte* row, nint k, nint start);
 }
 
-internal readonly unsafe struct F32Row : ICacheRowFormat
+internal readonly unsafe struct F32Values : IStoredValues
 {
     public static int ValueBytes => sizeof(float);
 
@@ -35,7 +35,7 @@ internal readonly unsafe struct F32Row : ICacheRowFormat
     public static float Value(byte* row, nint k, nint start) => ((float*)row)[k];
 }
 
-internal readonly unsafe struct BF16Row : ICacheRowFormat
+internal readonly unsafe struct BF16Values : IStoredValues
 {
     public static int ValueBytes => sizeof(ushort);
 
@@ -47,7 +47,7 @@ internal readonly unsafe struct BF16Row : ICacheRowFormat
     public static float Value(byte* row, nint k, nint start) => BF16.ToSingle(((ushort*)row)[k]);
 }
 
-internal readonly unsafe struct Q8Row : ICacheRowFormat
+internal readonly unsafe struct Q8Values : IStoredValues
 {
     public static int ValueBytes => sizeof(sbyte);
 

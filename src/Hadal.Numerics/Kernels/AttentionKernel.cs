@@ -29,8 +29,8 @@ public enum AttentionOperands
 /// tokens are processed together: rows are taken in chunks at fixed places (<see cref="RunningSoftmax"/>), in the naive form all at once.
 /// </summary>
 /// <remarks>
-/// Rows are decoded a chunk at a time into memory that stays in the second-level cache, once for all heads and tokens that read them; whole float32 rows are
-/// read where they lie. The next chunk is fetched meanwhile.
+/// Rows are decoded a chunk at a time into memory that stays in the second-level cache, once for all heads and tokens that read them; whole float32 rows, and all
+/// rows where fewer than four heads share them, are read where they lie. The next chunk is fetched meanwhile.
 /// Shape letters: T new tokens, L cached rows (the new ones included), H heads, N nope, R rope, C latent, U value, G key/value heads, A head width.
 /// </remarks>
 public static unsafe partial class AttentionKernel

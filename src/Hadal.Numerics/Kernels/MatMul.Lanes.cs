@@ -10,12 +10,11 @@ namespace Hadal.Numerics.Kernels;
 /// <content>
 /// With vectors of 512 bits: four rows and six tokens at once, of whose 64 running sums sixteen at a time are kept in registers: 24 products for ten vectors loaded, where all 64 sums
 /// at once leave room for two rows and three tokens, six products for five. Rows and tokens are laid out for that: first what goes to the sums 0 to 15 of a tile, step by step and row by
-/// row, then what goes to the next sixteen. The same sums.
+/// row, then what goes to the next sixteen. The same sums. Each size of tile is written out, because the JIT keeps named locals in registers and arrays not.
 /// </content>
 public static unsafe partial class MatMul
 {
     private const int LaneRows = 4;
-    private const int Line = 64;
     private const int LaneTokens = 6;
 
     // Tokens whose sums are kept between the four passes.
@@ -31,6 +30,8 @@ public static unsafe partial class MatMul
 
     // Bytes of arranged tokens, which lie in the third cache where they are many.
     private const int LaneTokenBytes = 4 << 20;
+
+    private const int Line = 64;
 
     // Rows with the same scales, if they have any, four and more.
     private static void ArrangedRows(WeightMatrix weight, int start, int end, float* x, int xStride, float* y, int yStride, int tokens, KernelThreads threads, int worker)
@@ -61,9 +62,7 @@ public static unsafe partial class MatMul
                 for (var r = 0; r < height; r += LaneRows)
                     DecodeArranged(weight, m + r, padded, few, rows + ((long)r * padded));
                 for (var t = 0; t < count; t += LaneBlock)
-                {
                     Unit(rows, height, padded, x_TK + ((long)t * padded), Math.Min(LaneBlock, count - t), y + ((long)(t0 + t) * yStride) + m, yStride, sums);
-                }
             }
         }
     }

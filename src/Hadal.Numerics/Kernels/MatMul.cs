@@ -14,7 +14,7 @@ namespace Hadal.Numerics.Kernels;
 /// <remarks>
 /// Shape letters: T tokens, K input channels (the weight's columns), M output channels (its rows).
 /// A few tokens pass rows that are decoded in registers, one after the other (<see cref="DirectDot"/>). Many: rows are decoded into memory first; with vectors of 512 bits tiles of
-/// 4 rows x 6 tokens keep sixteen of each 64 running sums in registers, without tiles of 2 rows x 3 tokens.
+/// 4 rows x 6 tokens keep sixteen of each 64 running sums in registers; elsewhere tiles of 2 rows x 3 tokens all 64 of each.
 /// </remarks>
 public static unsafe partial class MatMul
 {

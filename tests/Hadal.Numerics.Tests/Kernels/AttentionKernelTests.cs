@@ -203,6 +203,9 @@ public sealed class AttentionKernelTests
 
         Assert.Throws<ArgumentException>(() => Naive(shape, new float[20], fits, ScaleKind.Float32, sequence, 0, 1, threads));
         Assert.Throws<ArgumentException>(() => AttentionKernel.GroupedQuery(new float[12], 3, 2, 4, 1, sequence.Pages, 0, new float[12], 1, threads));
+
+        // As wide as a row of two heads, but not head by head.
+        Assert.Throws<ArgumentException>(() => AttentionKernel.GroupedQuery(new float[32], 2, 2, 16, 1, sequence.Pages, 0, new float[32], 1, threads));
         Assert.Throws<ArgumentOutOfRangeException>(() => sequence.Pages.Read(-1).Length);
         Assert.Throws<ArgumentOutOfRangeException>(() => sequence.Pages.Write((int)sequence.Pages.Capacity, new float[64]));
         Assert.Throws<ArgumentException>(() => sequence.Pages.Write(0, new float[65]));

@@ -83,7 +83,7 @@ internal static class BenchCommand
 
                 // Random weights are in memory already: a copy of them comes on top.
                 var memory = MemoryPlan.For(checkpoint, ModelBenchmark.CacheTokens(plan), options.Cache) with { WeightBytes = checkpoint.Tensors.Sum(t => t.ByteLength) };
-                var repack = options.Activations == ActivationPrecision.Int8 && !result.GetValue(noRepack) && RepackedWeights.Pays(checkpoint, memory);
+                var repack = options.HasIntegerActivations && !result.GetValue(noRepack) && RepackedWeights.Pays(checkpoint, memory);
                 (memory with { WeightBytes = fromFile || repack ? memory.WeightBytes : 0 }).Check();
                 var speculation = drafts.Read(result);
                 using var repacked = repack ? new RepackedWeights(checkpoint, pool) : null;

@@ -65,7 +65,7 @@ public sealed class HadalModel : IDisposable
         threads = new KernelThreads(options.Threads);
         try
         {
-            if (options.Repack && options.Engine.Forward.Activations == ActivationPrecision.Int8 && RepackedWeights.Pays(checkpoint, plan))
+            if (options.Repack && options.Engine.Forward.HasIntegerActivations && RepackedWeights.Pays(checkpoint, plan))
                 repacked = new RepackedWeights(checkpoint, threads);
             var model = new DeepSeek(checkpoint, progress: progress, repacked: repacked);
             Engine = new InferenceEngine(model, tokenizer, threads, options.Engine);

@@ -25,6 +25,12 @@ public enum ActivationPrecision
     Int8,
 
     /// <summary>
+    /// As <see cref="Int8"/>, and activations rounded to bfloat16 for BF16 and FP8 weights, on processors that multiply such numbers by themselves (AVX512-BF16); the router and the
+    /// latent up-projections stay in float32. Products are summed in float32, as on tensor cores.
+    /// </summary>
+    BF16,
+
+    /// <summary>
     /// W8A8: the input of every FP8 linear is quantised to E4M3 in tiles of 1x128 (DeepSeek-V3 report section 3.3.2), as DeepSeek's own inference code does on a GPU.
     /// </summary>
     Fp8,
@@ -48,6 +54,9 @@ public sealed record ForwardOptions
 
     /// <summary>Precision of activations in linear layers.</summary>
     public ActivationPrecision Activations { get; init; }
+
+    /// <summary>Whether weights in GGUF's integer formats are multiplied with 8-bit activations.</summary>
+    public bool HasIntegerActivations => Activations is ActivationPrecision.Int8 or ActivationPrecision.BF16;
 
     /// <summary>
     /// How attention's cache is stored: what a <see cref="Cache.CachePool"/> for this work is made with. Latent attention multiplies rows of less than float32 as

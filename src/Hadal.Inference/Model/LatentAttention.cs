@@ -97,7 +97,7 @@ internal sealed class LatentAttention : IAttention
         }
 
         Write(row_TCR, layer, batch, angles);
-        var up = keyValueUp with { Integer = context.Options.Activations == ActivationPrecision.Int8 };
+        var up = keyValueUp with { Integer = context.Options.HasIntegerActivations };
         var segments = scratch.TakeSegments(batch.Segments.Length);
         for (var i = 0; i < segments.Length; i++)
         {

@@ -65,6 +65,12 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
             return;
         }
 
+        if (path == ActivationPrecision.BF16)
+        {
+            BfloatMatMul.Multiply(products, values, y, Workspace(BfloatMatMul.WorkspaceBytes(values.Length / cols, cols), context), context.Threads);
+            return;
+        }
+
         foreach (var (weight, first, tokens, output) in products)
             new Linear(weight, activationScales).MultiplyFp8(values.Slice(first * cols, tokens * cols), y.Slice(output, tokens * weight.Rows), tokens, context);
     }
@@ -143,7 +149,8 @@ internal readonly struct Linear(WeightMatrix weight, ScaleKind activationScales)
     private static ActivationPrecision PathOf(in WeightMatrix weight, ForwardContext context) => context.Options.Activations switch
     {
         ActivationPrecision.Fp8 when weight.Format == WeightFormat.F8_E4M3 => ActivationPrecision.Fp8,
-        ActivationPrecision.Int8 when WeightFormats.HasIntegerProducts(weight.Format) => ActivationPrecision.Int8,
+        _ when context.Options.HasIntegerActivations && WeightFormats.HasIntegerProducts(weight.Format) => ActivationPrecision.Int8,
+        ActivationPrecision.BF16 when BfloatMatMul.Has(weight.Format) => ActivationPrecision.BF16,
         _ => ActivationPrecision.F32,
     };
 

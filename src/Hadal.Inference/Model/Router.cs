@@ -1,4 +1,5 @@
 using Hadal.Checkpoints.Config;
+using Hadal.Numerics.Formats;
 using Hadal.Numerics.Kernels;
 
 namespace Hadal.Inference.Model;
@@ -51,7 +52,12 @@ internal sealed class Router
         var scores_TE = memory[..(tokens * experts)];
         var selection_E = memory.Slice(tokens * experts, experts);
         var groups_2G = memory[((tokens * experts) + experts)..];
-        gate.Apply(x, scores_TE, tokens, context);
+
+        // A routing decision must not hang on the rounding of activations to bfloat16 either.
+        if (context.Options.Activations == ActivationPrecision.BF16 && !WeightFormats.HasIntegerProducts(gate.Weight.Format))
+            MatMul.Multiply(gate.Weight, x, scores_TE, tokens, context.Threads);
+        else
+            gate.Apply(x, scores_TE, tokens, context);
         for (var t = 0; t < tokens; t++)
         {
             Choose(

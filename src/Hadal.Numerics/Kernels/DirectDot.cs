@@ -62,7 +62,7 @@ internal static unsafe class DirectDot
         }
 
         if (kernel != null && StreamHints.EveryLine)
-            StreamHints.AskForStart(weight.Data + ((start + ((end - start) / 2)) * weight.RowBytes), FloatRows.PairAhead);
+            StreamHints.AskForStart(weight.Data + ((start + ((end - start) / 2)) * weight.RowBytes), RowStream.PairAhead);
 
         // Several tokens: rows that stay in the second cache while all of them pass.
         var together = tokens == 1 ? end - start : (int)Math.Max(2, TogetherBytes / weight.RowBytes / 2 * 2);
@@ -80,7 +80,7 @@ internal static unsafe class DirectDot
     }
 
     private static bool TryOne(
-        delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, FloatRowArguments*, void> kernel, WeightMatrix weight, int start, int end, float* x, float* y)
+        delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, RowStreamArguments*, void> kernel, WeightMatrix weight, int start, int end, float* x, float* y)
     {
         if (kernel != null)
         {
@@ -106,9 +106,9 @@ internal static unsafe class DirectDot
     }
 
     private static void Assembled(
-        delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, FloatRowArguments*, void> kernel, WeightMatrix weight, int start, int end, float* x, float* y)
+        delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, RowStreamArguments*, void> kernel, WeightMatrix weight, int start, int end, float* x, float* y)
     {
-        var arguments = new FloatRowArguments { Rows = end - start, Steps = weight.Cols / DotProduct.Lanes };
+        var arguments = new RowStreamArguments { Rows = end - start, Steps = weight.Cols / DotProduct.Lanes };
         kernel(weight.Data + (start * weight.RowBytes), x, y + start, &arguments);
     }
 

@@ -16,8 +16,8 @@ internal static unsafe class FloatRowKernels
     private static readonly nint E4M3Rows = Make(WeightFormat.F8_E4M3, StreamHints.EveryLine);
 
     /// <summary>The kernel, or null.</summary>
-    public static delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, FloatRowArguments*, void> Find(WeightFormat format) =>
-        (delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, FloatRowArguments*, void>)(format switch
+    public static delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, RowStreamArguments*, void> Find(WeightFormat format) =>
+        (delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, RowStreamArguments*, void>)(format switch
         {
             WeightFormat.F32 => F32Rows,
             WeightFormat.F16 => F16Rows,
@@ -70,8 +70,8 @@ internal static unsafe class FloatRowKernels
                 _ = ArrangedTokens.TryForFours(px, Cols, [1, 1], to);
             else
                 x.CopyTo(arranged, 0);
-            var arguments = new FloatRowArguments { Rows = Rows, Steps = Cols / DotProduct.Lanes };
-            ((delegate* unmanaged<byte*, float*, float*, FloatRowArguments*, void>)kernel)(w, to, py, &arguments);
+            var arguments = new RowStreamArguments { Rows = Rows, Steps = Cols / DotProduct.Lanes };
+            ((delegate* unmanaged<byte*, float*, float*, RowStreamArguments*, void>)kernel)(w, to, py, &arguments);
         }
 
         for (var m = 0; m < Rows; m++)

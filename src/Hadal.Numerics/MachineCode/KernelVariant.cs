@@ -21,4 +21,7 @@ internal static class KernelVariant
 
     /// <summary>Kernels for AVX512-BF16.</summary>
     public static readonly bool Bf16 = Avx512 && (X86Base.CpuId(7, 1).Eax & (1 << 5)) != 0;
+
+    /// <summary>Kernels that look bytes up in tables of 128 (AVX512-VBMI).</summary>
+    public static readonly bool Vbmi = Avx512 && Avx512Vbmi.IsSupported;
 }

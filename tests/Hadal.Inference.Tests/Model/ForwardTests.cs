@@ -259,6 +259,6 @@ public sealed class ForwardTests : IDisposable
     private static ForwardOptions RandomOptions(Random random) => new()
     {
         Attention = random.Next(2) == 0 ? AttentionForm.Absorb : AttentionForm.Naive,
-        Activations = random.Next(4) switch { 0 => ActivationPrecision.Fp8, 1 => ActivationPrecision.Int8, _ => ActivationPrecision.F32 },
+        Activations = random.Next(5) switch { 0 => ActivationPrecision.Fp8, 1 => ActivationPrecision.Int8, 2 => ActivationPrecision.BF16, _ => ActivationPrecision.F32 },
     };
 }

@@ -1,0 +1,201 @@
+using Hadal.Numerics.Formats;
+using Hadal.Numerics.MachineCode;
+using Hadal.Numerics.Threading;
+
+namespace Hadal.Numerics.Kernels;
+
+/// <summary>
+/// Products of activations rounded to bfloat16 with BF16 and E4M3 weights, on processors that multiply such numbers by themselves (AVX512-BF16, for E4M3 AVX512-VBMI too); summed in
+/// float32 in the order of <see cref="BfloatDot"/>, so that the bits of a result are the same for one token or many, on any number of threads. Scales of E4M3 codes are taken to the
+/// activations, x * scale rounded once to float32 and once to bfloat16. So do linear layers on tensor cores.
+/// </summary>
+/// <remarks>Shape letters: T tokens, K input channels (the weight's columns), M output channels (its rows).</remarks>
+public static unsafe class BfloatMatMul
+{
+    private const int UnitRows = 16;
+    private const int ManyUnits = 4;
+
+    // Rows that are padded at once.
+    private const int PanelRows = 16;
+
+    // With more tokens than these, tiles are faster over BF16 rows than streams; measured, docs/LOG.md.
+    private const int MostStreamed = 48;
+
+    // Rows that all tokens pass before the next ones are read.
+    private const int TogetherBytes = 256 << 10;
+
+    // Rounded tokens that pass all rows of a worker before the next do: they stay in the second-level cache.
+    private const int TokenBytes = 512 << 10;
+
+    // Fewer values are not worth handing out.
+    private const int LeastValues = 8192;
+
+    /// <summary>Whether this processor has such products with weights in a format.</summary>
+    public static bool Has(WeightFormat format) => BfloatKernels.Exist(format);
+
+    /// <summary>Bytes of working memory.</summary>
+    /// <param name="rows">Rows of x.</param>
+    /// <param name="cols">K.</param>
+    public static long WorkspaceBytes(long rows, int cols) => rows * BfloatDot.Padded(cols) * sizeof(ushort);
+
+    /// <summary>Several products as one job; their rows are those of x.</summary>
+    /// <param name="products">Matrices [M, K] of one K, in formats that <see cref="Has"/> names.</param>
+    /// <param name="x">Rows of K values.</param>
+    /// <param name="y">Results, each where its product says.</param>
+    /// <param name="workspace">At least <see cref="WorkspaceBytes"/>, aligned to 64 bytes.</param>
+    /// <param name="threads">Pool to run on.</param>
+    /// <exception cref="ArgumentException">The lengths do not fit the shapes, or there are no such products here.</exception>
+    public static void Multiply(ReadOnlySpan<Product> products, ReadOnlySpan<float> x, Span<float> y, Span<byte> workspace, KernelThreads threads)
+    {
+        ArgumentNullException.ThrowIfNull(threads);
+        if (products.IsEmpty)
+            return;
+        var cols = products[0].Weight.Cols;
+        var count = x.Length / cols;
+        Product.Check(products, [], count, y.Length);
+        if (workspace.Length < WorkspaceBytes(count, cols))
+            throw new ArgumentException($"{count} rows of {cols} values need {WorkspaceBytes(count, cols)} bytes of working memory, but there are {workspace.Length}");
+        var (units, isRounded) = (0, false);
+        foreach (var (weight, _, _, _) in products)
+        {
+            if (!Has(weight.Format))
+                throw new ArgumentException($"this processor has no products of bfloat16 with {weight.Format} weights");
+            units += (weight.Rows + UnitRows - 1) / UnitRows;
+            isRounded |= weight.Format == WeightFormat.BF16;
+        }
+
+        fixed (Product* p = products)
+        fixed (float* px = x, py = y)
+        fixed (byte* work = workspace)
+        {
+            var rounded = (ushort*)work;
+            if (isRounded)
+                threads.Run(count, Math.Max(1, LeastValues / cols), new RoundJob(px, cols, rounded));
+
+            // An item must be worth the fork: about 32k multiply-adds. Several tokens are rounded for each piece of E4M3 rows, which ought to be longer.
+            var least = products[0].Tokens > 1 ? ManyUnits : 1;
+            threads.Run(units, (int)Math.Clamp(32768 / ((long)cols * UnitRows * products[0].Tokens), least, Math.Max(least, units)), new ProductsJob(p, products.Length, px, rounded, py, threads));
+        }
+    }
+
+    private static void Rows(WeightMatrix weight, int start, int end, float* x, ushort* rounded, float* y, int tokens, KernelThreads threads, int worker)
+    {
+        var padded = BfloatDot.Padded(weight.Cols);
+        var isPlain = weight.Format == WeightFormat.BF16;
+        var most = Math.Min(tokens, Math.Max(BfloatTile.MaxTokens, TokenBytes / sizeof(ushort) / padded / BfloatTile.MaxTokens * BfloatTile.MaxTokens));
+
+        // Scratch: tokens times scales, rows that are padded.
+        var scaled = (ushort*)threads.Scratch(worker, ((isPlain ? 0L : most) + PanelRows) * padded * sizeof(ushort));
+        var panel = (byte*)(scaled + (isPlain ? 0L : (long)most * padded));
+        for (int stop; start < end; start = stop)
+        {
+            stop = Math.Min(end, weight.ScaleBlockEnd(start));
+            for (int t = 0, count; t < tokens; t += count)
+            {
+                count = Math.Min(most, tokens - t);
+                var x_TK = rounded + ((long)t * padded);
+                if (!isPlain)
+                {
+                    x_TK = scaled;
+                    for (var i = 0; i < count; i++)
+                        BfloatDot.Round(x + ((long)(t + i) * weight.Cols), weight.Cols, weight.RowScales(start), scaled + ((long)i * padded));
+                }
+
+                var results = y + ((long)t * weight.Rows);
+                if (padded == weight.Cols)
+                    Adjacent(weight.Format, weight.Data + (start * weight.RowBytes), stop - start, padded, x_TK, count, results + start, weight.Rows);
+                else
+                    PaddedRows(weight, start, stop, padded, x_TK, count, results, panel);
+            }
+        }
+    }
+
+    // Copies, filled up with zeros.
+    private static void PaddedRows(WeightMatrix weight, int start, int end, int padded, ushort* x_TK, int tokens, float* y, byte* panel)
+    {
+        var rowBytes = (int)WeightFormats.RowBytes(weight.Format, padded);
+        new Span<byte>(panel, PanelRows * rowBytes).Clear();
+        for (int m = start, height; m < end; m += height)
+        {
+            height = Math.Min(PanelRows, end - m);
+            for (var r = 0; r < height; r++)
+                weight.Row(m + r).CopyTo(new Span<byte>(panel + (r * rowBytes), rowBytes));
+            Adjacent(weight.Format, panel, height, padded, x_TK, tokens, y + m, weight.Rows);
+        }
+    }
+
+    // Rows that lie one after the other. Few tokens: blocks of rows that stay in the second cache pass some tokens at a time. Many: tiles, and so for the last rows.
+    private static void Adjacent(WeightFormat format, byte* rows, int count, int padded, ushort* x_TK, int tokens, float* y, int yStride)
+    {
+        var rowBytes = WeightFormats.RowBytes(format, padded);
+        var r = 0;
+        for (; format == WeightFormat.BF16 && tokens > MostStreamed && r <= count - BfloatTile.Rows; r += BfloatTile.Rows)
+            Tiles(rows + (r * rowBytes), padded, x_TK, tokens, y + r, yStride);
+        if (r == 0 && StreamHints.EveryLine)
+            StreamHints.AskForStart(rows + (count / 2 * rowBytes), RowStream.PairAhead);
+        var most = BfloatRows.MaxTokens(format);
+        var together = tokens <= most ? count : (int)Math.Max(2, TogetherBytes / rowBytes / 2 * 2);
+        for (int height; r < count; r += height)
+        {
+            height = Math.Min(together, count - r);
+            var arguments = new RowStreamArguments
+            {
+                Rows = height, Steps = padded / BfloatDot.Step, TokenStride = (long)padded * sizeof(ushort), ResultStride = (long)yStride * sizeof(float),
+            };
+
+            // Equal parts, as far as whole tokens can be shared out.
+            for (int t = 0, parts = (tokens + most - 1) / most, part; parts > 0; t += part, parts--)
+            {
+                part = (tokens - t + parts - 1) / parts;
+                BfloatKernels.Rows(format, part)(rows + (r * rowBytes), x_TK + ((long)t * padded), y + ((long)t * yStride) + r, &arguments);
+            }
+        }
+    }
+
+    // Four rows; while the first tokens pass, the next four are asked for.
+    private static void Tiles(byte* rows, int padded, ushort* x_TK, int tokens, float* y, int yStride)
+    {
+        var tile = new BfloatTileArguments
+        {
+            Weights = rows, Steps = padded / BfloatDot.Step, ResultStride = (long)yStride * sizeof(float), Ahead = rows + ((long)BfloatTile.Rows * padded * sizeof(ushort)),
+        };
+        for (int t = 0, width; t < tokens; t += width)
+        {
+            width = Math.Min(BfloatTile.MaxTokens, tokens - t);
+            tile.Tokens = (byte*)(x_TK + ((long)t * padded));
+            tile.Results = y + ((long)t * yStride);
+            BfloatKernels.Tile(width, asks: t == 0)(&tile);
+        }
+    }
+
+    private readonly struct RoundJob(float* x, int cols, ushort* rounded) : IKernelJob
+    {
+        public void Invoke(int start, int end, int worker)
+        {
+            for (var t = start; t < end; t++)
+                BfloatDot.Round(x + ((long)t * cols), cols, [], rounded + ((long)t * BfloatDot.Padded(cols)));
+        }
+    }
+
+    private readonly struct ProductsJob(Product* products, int count, float* x, ushort* rounded, float* y, KernelThreads threads) : IKernelJob
+    {
+        public void Invoke(int start, int end, int worker)
+        {
+            var first = 0;
+            for (var i = 0; i < count && start < end; i++)
+            {
+                var (weight, row, tokens, output) = products[i];
+                var units = (weight.Rows + UnitRows - 1) / UnitRows;
+                if (start < first + units)
+                {
+                    var stop = Math.Min(end, first + units);
+                    var lastRow = Math.Min((stop - first) * UnitRows, weight.Rows);
+                    Rows(weight, (start - first) * UnitRows, lastRow, x + ((long)row * weight.Cols), rounded + ((long)row * BfloatDot.Padded(weight.Cols)), y + output, tokens, threads, worker);
+                    start = stop;
+                }
+
+                first += units;
+            }
+        }
+    }
+}

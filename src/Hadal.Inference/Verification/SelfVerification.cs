@@ -47,8 +47,8 @@ public sealed class SelfVerification
             WeightFormats.Dispatch(format, ref action);
             yield return action.DecodeRow!;
             yield return action.ProductRow!;
-            if (action.IntegerRow is { } integer)
-                yield return integer;
+            if (action.RoundedRow is { } row)
+                yield return row;
         }
 
         var random = new Random(Seed);
@@ -66,17 +66,23 @@ public sealed class SelfVerification
             var options = new ForwardOptions { Cache = cache };
             var stored = Logits(model, prompt, length, threads, options);
             yield return Same($"{cache} cache, token by token", Logits(model, prompt, 1, threads, options), stored);
-            yield return new VerificationRow(
-                "model", $"{cache} ~ F32 cache", VerificationRow.MaxDifference(stored, straight), null, Verdict.Info,
-                string.Create(CultureInfo.InvariantCulture, $"of logits up to {MaxAbs(straight):0.###}; calc_diff {VerificationRow.CalcDiff(stored, straight):0.0e+0}"));
+            yield return Close($"{cache} ~ F32 cache", stored, straight);
         }
 
+        var rounding = new ForwardOptions { Activations = ActivationPrecision.BF16 };
+        var rounded = Logits(model, prompt, length, threads, rounding);
+        yield return Same("BF16 activations, token by token", Logits(model, prompt, 1, threads, rounding), rounded);
+        yield return Close("BF16 ~ F32 activations", rounded, straight);
         if (model.Config.IsLatentAttention)
         {
             var naive = Logits(model, prompt, length, threads, new ForwardOptions { Attention = AttentionForm.Naive });
             yield return VerificationRow.Compare("model", "naive ~ absorbed attention", naive, straight, RelativeTolerance * Math.Max(1, MaxAbs(straight)));
         }
     }
+
+    private static VerificationRow Close(string name, float[] actual, float[] expected) => new(
+        "model", name, VerificationRow.MaxDifference(actual, expected), null, Verdict.Info,
+        string.Create(CultureInfo.InvariantCulture, $"of logits up to {MaxAbs(expected):0.###}; calc_diff {VerificationRow.CalcDiff(actual, expected):0.0e+0}"));
 
     private static double MaxAbs(float[] values) => values.Max(static v => Math.Abs((double)v));
 
@@ -112,7 +118,7 @@ public sealed class SelfVerification
         public KernelThreads Threads;
         public VerificationRow? DecodeRow;
         public VerificationRow? ProductRow;
-        public VerificationRow? IntegerRow;
+        public VerificationRow? RoundedRow;
 
         public void Invoke<TFormat>()
             where TFormat : struct, IWeightFormat<TFormat>
@@ -147,7 +153,9 @@ public sealed class SelfVerification
 
             ProductRow = Bits($"{Format} product", product, plain);
             if (WeightFormats.HasIntegerProducts(Format))
-                IntegerRow = IntegerProduct(weight, x, Tokens, TFormat.BlockLength, Threads);
+                RoundedRow = IntegerProduct(weight, x, Tokens, TFormat.BlockLength, Threads);
+            else if (BfloatMatMul.Has(Format))
+                RoundedRow = BfloatProduct(weight, x, Tokens, Threads);
         }
 
         // Many tokens at once, and the same tokens one by one: the two ways that the kernels take.
@@ -163,6 +171,18 @@ public sealed class SelfVerification
             for (var t = 0; t < tokens; t++)
                 IntegerMatMul.Multiply(weight, rows.AsSpan(t * rowBytes, rowBytes), actual.AsSpan(plain.Length + (t * weight.Rows), weight.Rows), 1, new byte[IntegerMatMul.WorkspaceBytes(weight, 1)], threads);
             return Bits($"{weight.Format} integer product", actual, [.. plain, .. plain]);
+        }
+
+        // As above.
+        private static VerificationRow BfloatProduct(WeightMatrix weight, float[] x, int tokens, KernelThreads threads)
+        {
+            float[] plain = new float[tokens * weight.Rows], actual = new float[2 * plain.Length];
+            var workspace = new byte[BfloatMatMul.WorkspaceBytes(tokens, weight.Cols)];
+            BfloatMatMul.MultiplyReference(weight, x, plain, tokens);
+            BfloatMatMul.Multiply([new Product(weight, 0, tokens, 0)], x, actual.AsSpan(0, plain.Length), workspace, threads);
+            for (var t = 0; t < tokens; t++)
+                BfloatMatMul.Multiply([new Product(weight, 0, 1, 0)], x.AsSpan(t * weight.Cols, weight.Cols), actual.AsSpan(plain.Length + (t * weight.Rows), weight.Rows), workspace, threads);
+            return Bits($"{weight.Format} bfloat16 product", actual, [.. plain, .. plain]);
         }
 
         private static VerificationRow Bits(string name, float[] actual, float[] expected)

@@ -78,6 +78,28 @@ public static unsafe class BfloatMatMul
         }
     }
 
+    /// <summary>y[t, m] = sum_k x[t, k] W[m, k] in plain loops: the specification.</summary>
+    /// <param name="weight">W [M, K], BF16 or F8_E4M3.</param>
+    /// <param name="x">[T, K].</param>
+    /// <param name="y">[T, M], overwritten.</param>
+    /// <param name="tokens">T.</param>
+    public static void MultiplyReference(WeightMatrix weight, ReadOnlySpan<float> x, Span<float> y, int tokens)
+    {
+        float[] row = new float[weight.Cols], input = new float[weight.Cols];
+        for (var m = 0; m < weight.Rows; m++)
+        {
+            WeightFormats.Decode(weight.Format, weight.Row(m), row);
+            var scales = weight.RowScales(m);
+            for (var t = 0; t < tokens; t++)
+            {
+                x.Slice(t * weight.Cols, weight.Cols).CopyTo(input);
+                for (var k = 0; k < input.Length && !scales.IsEmpty; k++)
+                    input[k] *= scales[k / WeightMatrix.ScaleBlock];
+                y[(t * weight.Rows) + m] = BfloatDot.Reference(input, row, weight.Format);
+            }
+        }
+    }
+
     private static void Rows(WeightMatrix weight, int start, int end, float* x, ushort* rounded, float* y, int tokens, KernelThreads threads, int worker)
     {
         var padded = BfloatDot.Padded(weight.Cols);

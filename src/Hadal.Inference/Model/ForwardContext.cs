@@ -1,3 +1,4 @@
+using Hadal.Numerics;
 using Hadal.Numerics.Kernels;
 using Hadal.Numerics.Threading;
 
@@ -44,22 +45,22 @@ internal enum Slot
 /// <summary>Working memory that grows to the largest batch seen and is then used again and again, so that steady decoding allocates nothing.</summary>
 public sealed class ForwardScratch
 {
-    private readonly float[][] buffers = Enumerable.Repeat(Array.Empty<float>(), (int)Slot.Count).ToArray();
+    private readonly AlignedArray[] buffers = new AlignedArray[(int)Slot.Count];
     private int[] integers = [];
     private Product[] products = [];
     private GatedProduct[] gatedProducts = [];
     private AttentionSegment[] segments = [];
 
-    /// <summary>The memory of a slot; what it held is lost when it grows. Every index of a forward pass lies in one such piece, and so fits an int.</summary>
+    /// <summary>The memory of a slot, which begins at a cache line; what it held is lost when it grows. Every index of a forward pass lies in one such piece, and so fits an int.</summary>
     /// <exception cref="ArgumentException">No array can be that long: the batch has too many tokens.</exception>
     internal Span<float> Take(Slot slot, long count)
     {
-        if (count > Array.MaxLength)
-            throw new ArgumentException($"the batch is too long: it needs {count} values of working memory ({slot}), and a piece has at most {Array.MaxLength}");
+        if (count > AlignedArray.MaxLength)
+            throw new ArgumentException($"the batch is too long: it needs {count} values of working memory ({slot}), and a piece has at most {AlignedArray.MaxLength}");
         ref var buffer = ref buffers[(int)slot];
         if (buffer.Length < count)
-            buffer = GC.AllocateUninitializedArray<float>((int)Math.Max(count, Math.Min(2L * buffer.Length, Array.MaxLength)));
-        return buffer.AsSpan(0, (int)count);
+            buffer = AlignedArray.Allocate((int)Math.Max(count, Math.Min(2L * buffer.Length, AlignedArray.MaxLength)));
+        return buffer.Span((int)count);
     }
 
     internal Span<Product> TakeProducts(int count)

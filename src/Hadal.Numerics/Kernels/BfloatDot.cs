@@ -1,5 +1,5 @@
-using System.Runtime.Intrinsics;
 using Hadal.Numerics.Formats;
+using Hadal.Numerics.MachineCode;
 
 namespace Hadal.Numerics.Kernels;
 
@@ -40,26 +40,29 @@ internal static unsafe class BfloatDot
             return;
         }
 
-        var tail = stackalloc float[Step];
-        for (var k = 0; k < count; k += Step)
+        var steps = count / Step;
+        fixed (float* first = scales)
         {
-            var from = x + k;
-            if (count - k < Step)
-            {
-                new ReadOnlySpan<float>(from, count - k).CopyTo(new Span<float>(tail, Step));
-                new Span<float>(tail + count - k, Step - (count - k)).Clear();
-                from = tail;
-            }
-
-            // Sixteen at a time, of which the lower eight go to the first half.
-            var scale = scales[k / WeightMatrix.ScaleBlock];
-            for (var i = 0; i < Step; i += Lanes)
-            {
-                var codes = BF16.Narrow16(BF16.Round16(Vector512.Load(from + i) * scale));
-                codes.GetLower().Store(target + k + (i / 2));
-                codes.GetUpper().Store(target + k + (Step / 2) + (i / 2));
-            }
+            var kernel = BfloatKernels.Rounding();
+            if (steps > 0 && kernel != null)
+                kernel(x, first, target, steps);
+            else
+                steps = 0;
         }
+
+        RoundReference(x, steps * Step, count, scales, target);
+    }
+
+    /// <summary>The same in plain loops, for the values of some steps.</summary>
+    /// <param name="x">[K], times scales.</param>
+    /// <param name="start">The first value, a multiple of the step.</param>
+    /// <param name="count">K.</param>
+    /// <param name="scales">Of 128 columns each.</param>
+    /// <param name="target">[K], padded to whole steps.</param>
+    internal static void RoundReference(float* x, int start, int count, ReadOnlySpan<float> scales, ushort* target)
+    {
+        for (var k = start; k < Padded(count); k++)
+            target[(k / Step * Step) + Place(k % Step, WeightFormat.F8_E4M3)] = k < count ? BF16.FromSingle(x[k] * scales[k / WeightMatrix.ScaleBlock]) : (ushort)0;
     }
 
     /// <summary>The specification in plain loops.</summary>

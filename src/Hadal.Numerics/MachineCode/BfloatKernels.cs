@@ -15,8 +15,10 @@ internal static unsafe class BfloatKernels
     private static readonly Lazy<nint>[] Tiles =
         [.. Enumerable.Range(0, 2 * BfloatTile.MaxTokens).Select(static i => new Lazy<nint>(() => MakeTile((i / 2) + 1, asks: i % 2 != 0)))];
 
+    private static readonly Lazy<nint> Round = new(MakeRounding);
+
     /// <summary>Whether there are kernels for weights in a format.</summary>
-    public static bool Exist(WeightFormat format) => format is WeightFormat.BF16 or WeightFormat.F8_E4M3 && Rows(format, 1) != null && Tile(1, asks: false) != null;
+    public static bool Exist(WeightFormat format) => format is (WeightFormat.BF16 or WeightFormat.F8_E4M3) && Rows(format, 1) != null && Tile(1, asks: false) != null && Rounding() != null;
 
     /// <summary>A kernel of <see cref="BfloatRows"/>, or null.</summary>
     /// <param name="format">BF16 or F8_E4M3.</param>
@@ -28,6 +30,10 @@ internal static unsafe class BfloatKernels
     /// <inheritdoc cref="BfloatTile(int, bool)"/>
     public static delegate* unmanaged[SuppressGCTransition]<BfloatTileArguments*, void> Tile(int tokens, bool asks) =>
         (delegate* unmanaged[SuppressGCTransition]<BfloatTileArguments*, void>)Tiles[(2 * (tokens - 1)) + (asks ? 1 : 0)].Value;
+
+    /// <summary>The kernel of <see cref="BfloatRounding"/>, or null.</summary>
+    public static delegate* unmanaged[SuppressGCTransition]<float*, float*, ushort*, nint, void> Rounding() =>
+        (delegate* unmanaged[SuppressGCTransition]<float*, float*, ushort*, nint, void>)Round.Value;
 
     /// <summary>Whether this processor runs kernels for weights in a format.</summary>
     internal static bool Runs(WeightFormat format) => KernelVariant.Bf16 && (format != WeightFormat.F8_E4M3 || KernelVariant.Vbmi);
@@ -55,6 +61,35 @@ internal static unsafe class BfloatKernels
         var arguments = new BfloatTileArguments { Weights = (byte*)w, Tokens = (byte*)x, Results = (float*)y, ResultStride = BfloatTile.Rows * sizeof(float), Steps = steps, Ahead = (byte*)w };
         ((delegate* unmanaged<BfloatTileArguments*, void>)kernel)(&arguments);
     });
+
+    private static nint MakeRounding()
+    {
+        const int Seed = 11, Steps = 3, Cols = Steps * BfloatDot.Step;
+        if (!KernelVariant.Bf16)
+            return 0;
+        try
+        {
+            var kernel = BfloatRounding.Assemble();
+            var random = new Random(Seed);
+            var x = new float[Cols];
+            foreach (ref var v in x.AsSpan())
+                v = random.NextSingle() - 0.5f;
+            float[] scales = [0.3f, 7];
+            ushort[] actual = new ushort[Cols], expected = new ushort[Cols];
+            fixed (float* px = x, ps = scales)
+            fixed (ushort* pa = actual, pe = expected)
+            {
+                ((delegate* unmanaged<float*, float*, ushort*, nint, void>)kernel)(px, ps, pa, Steps);
+                BfloatDot.RoundReference(px, 0, Cols, scales, pe);
+            }
+
+            return actual.AsSpan().SequenceEqual(expected) ? kernel : 0;
+        }
+        catch (Win32Exception)
+        {
+            return 0;
+        }
+    }
 
     private static nint Make(WeightFormat format, int tokens, int rows, Func<nint> assemble, Action<nint, nint, nint, nint, int> run)
     {

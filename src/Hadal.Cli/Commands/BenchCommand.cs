@@ -6,6 +6,7 @@ using Hadal.Checkpoints.Synthetic;
 using Hadal.Cli.Terminals;
 using Hadal.Inference.Benchmarks;
 using Hadal.Inference.Model;
+using Hadal.Numerics.Kernels;
 using Hadal.Numerics.Threading;
 using Hadal.Training.Precision;
 using Hadal.Training.Presets;
@@ -85,6 +86,8 @@ internal static class BenchCommand
                 var memory = MemoryPlan.For(checkpoint, ModelBenchmark.CacheTokens(plan), options.Cache) with { WeightBytes = checkpoint.Tensors.Sum(t => t.ByteLength) };
                 var repack = options.HasIntegerActivations && !result.GetValue(noRepack) && RepackedWeights.Pays(checkpoint, memory);
                 (memory with { WeightBytes = fromFile || repack ? memory.WeightBytes : 0 }).Check();
+                if (options.Activations == ActivationPrecision.Int8 && MostAreRounded(checkpoint))
+                    terminal.Notice("BF16 and FP8 weights are multiplied with fp32 activations; with --activations bf16 this processor is faster");
                 var speculation = drafts.Read(result);
                 using var repacked = repack ? new RepackedWeights(checkpoint, pool) : null;
                 DeepSeek deepSeek;
@@ -154,6 +157,10 @@ internal static class BenchCommand
         });
         return command;
     }
+
+    // Whether most weights could be multiplied with activations in bfloat16.
+    private static bool MostAreRounded(Checkpoint checkpoint) =>
+        checkpoint.Tensors.Sum(static tensor => BfloatMatMul.Has(tensor.Format) ? 2 * tensor.ByteLength : 0) > checkpoint.Tensors.Sum(static tensor => tensor.ByteLength);
 
     private static IReadOnlyList<MemoryAdvice> Advice(string? model, string? shape)
     {

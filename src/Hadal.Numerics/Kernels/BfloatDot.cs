@@ -10,7 +10,7 @@ namespace Hadal.Numerics.Kernels;
 /// </summary>
 /// <remarks>
 /// For E4M3 codes, which kernels unpack within each 16 of them, the 32 values of the first sum are the lower eight of each 16; and activations are multiplied with
-/// the codes' scales before they are rounded.
+/// the codes' scales before they are rounded, as zeros where that makes them subnormal (vcvtne2ps2bf16).
 /// </remarks>
 internal static unsafe class BfloatDot
 {
@@ -62,7 +62,7 @@ internal static unsafe class BfloatDot
     internal static void RoundReference(float* x, int start, int count, ReadOnlySpan<float> scales, ushort* target)
     {
         for (var k = start; k < Padded(count); k++)
-            target[(k / Step * Step) + Place(k % Step, WeightFormat.F8_E4M3)] = k < count ? BF16.FromSingle(x[k] * scales[k / WeightMatrix.ScaleBlock]) : (ushort)0;
+            target[(k / Step * Step) + Place(k % Step, WeightFormat.F8_E4M3)] = k < count ? BF16.FromSingle(Flush(x[k] * scales[k / WeightMatrix.ScaleBlock])) : (ushort)0;
     }
 
     /// <summary>The specification in plain loops.</summary>
@@ -76,7 +76,7 @@ internal static unsafe class BfloatDot
         for (var k = 0; k < x.Length; k++)
         {
             var at = (k / Step * Step) + Place(k % Step, format);
-            a[at] = Flush(BF16.ToSingle(BF16.FromSingle(x[k])));
+            a[at] = Flush(BF16.ToSingle(BF16.FromSingle(format == WeightFormat.F8_E4M3 ? Flush(x[k]) : x[k])));
             b[at] = Flush(row[k]);
         }
 

@@ -81,11 +81,12 @@ public sealed class BfloatMatMulTests
             Assert.True(isResult[i] || y[i] == 77f, $"wrote value {i}");
     }
 
-    // Products that are subnormal count as zeros, as the processor has it; infinities and NaNs go through.
+    // Values, scaled ones (in part as large as 1e-38) and sums that are subnormal count as zeros, as the processor has it; infinities and NaNs go through.
     [Theory]
     [InlineData(WeightFormat.BF16, 1e-20f, 1e-19, 1f)]
     [InlineData(WeightFormat.BF16, 1e-39f, 1, 1f)]
     [InlineData(WeightFormat.F8_E4M3, 1e-39f, 1, 1f)]
+    [InlineData(WeightFormat.F8_E4M3, 1e-36f, 1, 1f)]
     [InlineData(WeightFormat.F8_E4M3, 1e38f, 1e3, 1f)]
     [InlineData(WeightFormat.F8_E4M3, 1f, 1, float.PositiveInfinity)]
     [InlineData(WeightFormat.BF16, 1f, 1, float.NaN)]

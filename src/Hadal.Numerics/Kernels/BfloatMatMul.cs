@@ -24,8 +24,15 @@ public static unsafe class BfloatMatMul
     // Rows that all tokens pass before the next ones are read.
     private const int TogetherBytes = 256 << 10;
 
-    // Rounded tokens that pass all rows of a worker before the next do: they stay in the second-level cache.
-    private const int TokenBytes = 512 << 10;
+    // Columns that are taken at once of rows that several tokens pass.
+    private const int PieceCols = 2048;
+
+    // Room for the sums of the rows that are taken together.
+    private const int SumBytes = TogetherBytes / PieceCols * 1024;
+
+    // Rounded tokens that pass all rows of a worker before the next do: where tiles read them for every four rows, they stay in the second cache.
+    private const int TileTokenBytes = 512 << 10;
+    private const int TokenBytes = 2 << 20;
 
     // Fewer values are not worth handing out.
     private const int LeastValues = 8192;
@@ -104,10 +111,12 @@ public static unsafe class BfloatMatMul
     {
         var padded = BfloatDot.Padded(weight.Cols);
         var isPlain = weight.Format == WeightFormat.BF16;
-        var most = Math.Min(tokens, Math.Max(BfloatTile.MaxTokens, TokenBytes / sizeof(ushort) / padded / BfloatTile.MaxTokens * BfloatTile.MaxTokens));
+        var tokenBytes = TakesTiles(weight.Format, tokens, padded) ? TileTokenBytes : TokenBytes;
+        var most = Math.Min(tokens, Math.Max(BfloatTile.MaxTokens, tokenBytes / sizeof(ushort) / padded / BfloatTile.MaxTokens * BfloatTile.MaxTokens));
 
-        // Scratch: tokens times scales, rows that are padded.
-        var scaled = (ushort*)threads.Scratch(worker, ((isPlain ? 0L : most) + PanelRows) * padded * sizeof(ushort));
+        // Scratch: sums of rows that are taken in pieces, tokens times scales, rows that are padded.
+        var sums = (float*)threads.Scratch(worker, SumBytes + (((isPlain ? 0L : most) + PanelRows) * padded * sizeof(ushort)));
+        var scaled = (ushort*)((byte*)sums + SumBytes);
         var panel = (byte*)(scaled + (isPlain ? 0L : (long)most * padded));
         for (int stop; start < end; start = stop)
         {
@@ -125,15 +134,17 @@ public static unsafe class BfloatMatMul
 
                 var results = y + ((long)t * weight.Rows);
                 if (padded == weight.Cols)
-                    Adjacent(weight.Format, weight.Data + (start * weight.RowBytes), stop - start, padded, x_TK, count, results + start, weight.Rows);
+                    Adjacent(weight.Format, weight.Data + (start * weight.RowBytes), stop - start, padded, x_TK, count, results + start, weight.Rows, sums);
                 else
-                    PaddedRows(weight, start, stop, padded, x_TK, count, results, panel);
+                    PaddedRows(weight, start, stop, padded, x_TK, count, results, panel, sums);
             }
         }
     }
 
+    private static bool TakesTiles(WeightFormat format, int tokens, int padded) => format == WeightFormat.BF16 && tokens > MostStreamed && padded <= PieceCols;
+
     // Copies, filled up with zeros.
-    private static void PaddedRows(WeightMatrix weight, int start, int end, int padded, ushort* x_TK, int tokens, float* y, byte* panel)
+    private static void PaddedRows(WeightMatrix weight, int start, int end, int padded, ushort* x_TK, int tokens, float* y, byte* panel, float* sums)
     {
         var rowBytes = (int)WeightFormats.RowBytes(weight.Format, padded);
         new Span<byte>(panel, PanelRows * rowBytes).Clear();
@@ -142,34 +153,41 @@ public static unsafe class BfloatMatMul
             height = Math.Min(PanelRows, end - m);
             for (var r = 0; r < height; r++)
                 weight.Row(m + r).CopyTo(new Span<byte>(panel + (r * rowBytes), rowBytes));
-            Adjacent(weight.Format, panel, height, padded, x_TK, tokens, y + m, weight.Rows);
+            Adjacent(weight.Format, panel, height, padded, x_TK, tokens, y + m, weight.Rows, sums);
         }
     }
 
-    // Rows that lie one after the other. Few tokens: blocks of rows that stay in the second cache pass some tokens at a time. Many: tiles, and so for the last rows.
-    private static void Adjacent(WeightFormat format, byte* rows, int count, int padded, ushort* x_TK, int tokens, float* y, int yStride)
+    // Rows that lie one after the other. Few tokens: blocks of rows that stay in the second cache pass some tokens at a time, wide ones in pieces, so that the tokens' stay in the
+    // first. Many: tiles.
+    private static void Adjacent(WeightFormat format, byte* rows, int count, int padded, ushort* x_TK, int tokens, float* y, int yStride, float* sums)
     {
         var rowBytes = WeightFormats.RowBytes(format, padded);
         var r = 0;
-        for (; format == WeightFormat.BF16 && tokens > MostStreamed && r <= count - BfloatTile.Rows; r += BfloatTile.Rows)
+        for (; TakesTiles(format, tokens, padded) && r <= count - BfloatTile.Rows; r += BfloatTile.Rows)
             Tiles(rows + (r * rowBytes), padded, x_TK, tokens, y + r, yStride);
         if (r == 0 && StreamHints.EveryLine)
             StreamHints.AskForStart(rows + (count / 2 * rowBytes), RowStream.PairAhead);
         var most = BfloatRows.MaxTokens(format);
         var together = tokens <= most ? count : (int)Math.Max(2, TogetherBytes / rowBytes / 2 * 2);
+        var piece = tokens <= most || padded <= PieceCols ? padded : PieceCols;
         for (int height; r < count; r += height)
         {
             height = Math.Min(together, count - r);
-            var arguments = new RowStreamArguments
-            {
-                Rows = height, Steps = padded / BfloatDot.Step, TokenStride = (long)padded * sizeof(ushort), ResultStride = (long)yStride * sizeof(float),
-            };
 
             // Equal parts, as far as whole tokens can be shared out.
             for (int t = 0, parts = (tokens + most - 1) / most, part; parts > 0; t += part, parts--)
             {
                 part = (tokens - t + parts - 1) / parts;
-                BfloatKernels.Rows(format, part)(rows + (r * rowBytes), x_TK + ((long)t * padded), y + ((long)t * yStride) + r, &arguments);
+                var kernel = BfloatKernels.Rows(format, part);
+                for (var k = 0; k < padded; k += piece)
+                {
+                    var arguments = new RowStreamArguments
+                    {
+                        Rows = height, RowStride = rowBytes, Steps = Math.Min(piece, padded - k) / BfloatDot.Step, TokenStride = (long)padded * sizeof(ushort),
+                        ResultStride = (long)yStride * sizeof(float), Sums = sums, Continues = k > 0 ? 1 : 0, Waits = k + piece < padded ? 1 : 0,
+                    };
+                    kernel(rows + (r * rowBytes) + WeightFormats.RowBytes(format, k), x_TK + ((long)t * padded) + k, y + ((long)t * yStride) + r, &arguments);
+                }
             }
         }
     }

@@ -108,7 +108,7 @@ internal static unsafe class DirectDot
     private static void Assembled(
         delegate* unmanaged[SuppressGCTransition]<byte*, float*, float*, RowStreamArguments*, void> kernel, WeightMatrix weight, int start, int end, float* x, float* y)
     {
-        var arguments = new RowStreamArguments { Rows = end - start, Steps = weight.Cols / DotProduct.Lanes };
+        var arguments = new RowStreamArguments { Rows = end - start, RowStride = weight.RowBytes, Steps = weight.Cols / DotProduct.Lanes };
         kernel(weight.Data + (start * weight.RowBytes), x, y + start, &arguments);
     }
 

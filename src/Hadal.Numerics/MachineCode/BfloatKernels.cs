@@ -47,12 +47,27 @@ internal static unsafe class BfloatKernels
 
     private static nint MakeRows(WeightFormat format, int tokens, bool everyLine)
     {
-        // An odd number, more than two.
+        // An odd number, more than two; all columns at once, then each step as a piece of its own.
         const int Rows = 5;
         return Make(format, tokens, Rows, () => new BfloatRows(format, tokens, everyLine).Assemble(), (kernel, w, x, y, steps) =>
         {
-            var arguments = new RowStreamArguments { Rows = Rows, Steps = steps, TokenStride = (long)steps * BfloatDot.Step * sizeof(ushort), ResultStride = Rows * sizeof(float) };
-            ((delegate* unmanaged<byte*, ushort*, float*, RowStreamArguments*, void>)kernel)((byte*)w, (ushort*)x, (float*)y, &arguments);
+            var run = (delegate* unmanaged<byte*, ushort*, float*, RowStreamArguments*, void>)kernel;
+            var sums = stackalloc byte[Rows * BfloatRows.SumBytes(tokens)];
+            var stepBytes = WeightFormats.RowBytes(format, BfloatDot.Step);
+            var arguments = new RowStreamArguments
+            {
+                Rows = Rows, RowStride = steps * stepBytes, Steps = steps, TokenStride = (long)steps * BfloatDot.Step * sizeof(ushort), ResultStride = Rows * sizeof(float), Sums = (float*)sums,
+            };
+            run((byte*)w, (ushort*)x, (float*)y, &arguments);
+            arguments.Steps = 1;
+            for (var step = 0; step < steps && tokens > 1; step++)
+            {
+                arguments.Continues = step > 0 ? 1 : 0;
+                arguments.Waits = step < steps - 1 ? 1 : 0;
+                run((byte*)w + (step * stepBytes), (ushort*)x + (step * BfloatDot.Step), (float*)y + (tokens * Rows), &arguments);
+            }
+
+            return tokens > 1 ? 2 : 1;
         });
     }
 
@@ -60,6 +75,7 @@ internal static unsafe class BfloatKernels
     {
         var arguments = new BfloatTileArguments { Weights = (byte*)w, Tokens = (byte*)x, Results = (float*)y, ResultStride = BfloatTile.Rows * sizeof(float), Steps = steps, Ahead = (byte*)w };
         ((delegate* unmanaged<BfloatTileArguments*, void>)kernel)(&arguments);
+        return 1;
     });
 
     private static nint MakeRounding()
@@ -91,7 +107,8 @@ internal static unsafe class BfloatKernels
         }
     }
 
-    private static nint Make(WeightFormat format, int tokens, int rows, Func<nint> assemble, Action<nint, nint, nint, nint, int> run)
+    // run: kernel, weights, activations, room for twice the results, steps; how often it wrote all results.
+    private static nint Make(WeightFormat format, int tokens, int rows, Func<nint> assemble, Func<nint, nint, nint, nint, int, int> run)
     {
         if (!Runs(format))
             return 0;
@@ -106,11 +123,12 @@ internal static unsafe class BfloatKernels
         }
     }
 
-    private static bool PassesSelfTest(WeightFormat format, int tokens, int rows, Action<nint, nint, nint, int> run)
+    private static bool PassesSelfTest(WeightFormat format, int tokens, int rows, Func<nint, nint, nint, int, int> run)
     {
         const int Seed = 10, Steps = 3, Cols = Steps * BfloatDot.Step;
         var random = new Random(Seed);
-        float[] weights = new float[rows * Cols], x = new float[tokens * Cols], y = new float[tokens * rows];
+        float[] weights = new float[rows * Cols], x = new float[tokens * Cols], y = new float[2 * tokens * rows];
+        var ways = 0;
         foreach (ref var v in weights.AsSpan())
             v = random.NextSingle() - 0.5f;
         foreach (ref var v in x.AsSpan())
@@ -125,12 +143,12 @@ internal static unsafe class BfloatKernels
         {
             for (var t = 0; t < tokens; t++)
                 BfloatDot.Round(px + (t * Cols), Cols, format == WeightFormat.F8_E4M3 ? [1, 1] : [], to + (t * Cols));
-            run((nint)w, (nint)to, (nint)py, Steps);
+            ways = run((nint)w, (nint)to, (nint)py, Steps);
         }
 
-        for (var i = 0; i < y.Length; i++)
+        for (var i = 0; i < ways * tokens * rows; i++)
         {
-            var expected = BfloatDot.Reference(x.AsSpan(i / rows * Cols, Cols), weights.AsSpan(i % rows * Cols, Cols), format);
+            var expected = BfloatDot.Reference(x.AsSpan(i / rows % tokens * Cols, Cols), weights.AsSpan(i % rows * Cols, Cols), format);
             if (BitConverter.SingleToInt32Bits(expected) != BitConverter.SingleToInt32Bits(y[i]))
                 return false;
         }

@@ -8,13 +8,13 @@ namespace Hadal.Numerics.MachineCode;
 
 /// <summary>
 /// Kernels over rows for one token or a few that are rounded to bfloat16, in the order of <see cref="BfloatDot"/>, for AVX512-BF16; codes of E4M3 are looked up in tables, for
-/// AVX512-VBMI. A row is read and unpacked once for all tokens.
+/// AVX512-VBMI. A row is read and unpacked once for all tokens. Wide rows can be taken in pieces, between which sums wait in memory.
 /// </summary>
 /// <param name="format">BF16 or F8_E4M3.</param>
 /// <param name="tokens">1 to <see cref="MaxTokens"/>, the registers being enough for two rows' sums of so many.</param>
 /// <param name="everyLine">Whether every line is asked for; <see cref="StreamHints"/>.</param>
 /// <remarks>
-/// r15, r12 and r13: bytes to the second, fourth and sixth token; the top of the stack: bytes from a token's result to the next's. zmm0-23 (0-15 with E4M3): sums, by row,
+/// r15, r12 and r13: bytes to the second, fourth and sixth token. zmm0-23 (0-15 with E4M3): sums, by row,
 /// token and which of two; zmm24-27: weights; zmm28-29: activations. With E4M3 zmm16-18: work; zmm19: activations; zmm20: the mask of the sign; zmm28-31: tables.
 /// </remarks>
 internal sealed class BfloatRows(WeightFormat format, int tokens, bool everyLine) : RowStream(format, everyLine)
@@ -23,8 +23,15 @@ internal sealed class BfloatRows(WeightFormat format, int tokens, bool everyLine
     private const int Values = 24;
     private const int Tables = 28;
 
+    // Arguments that are kept on the stack by kernels for several tokens.
+    private static readonly string[] Pushed =
+        [nameof(RowStreamArguments.ResultStride), nameof(RowStreamArguments.Sums), nameof(RowStreamArguments.Continues), nameof(RowStreamArguments.Waits)];
+
     /// <inheritdoc/>
     protected override int ActivationBytes => BfloatDot.Step * sizeof(ushort);
+
+    /// <summary>Bytes of a row's sums with some tokens.</summary>
+    public static int SumBytes(int tokens) => tokens * Halves * Vector;
 
     /// <summary>The most tokens of a kernel.</summary>
     public static int MaxTokens(WeightFormat format) => format == WeightFormat.F8_E4M3 ? 4 : 6;
@@ -37,7 +44,8 @@ internal sealed class BfloatRows(WeightFormat format, int tokens, bool everyLine
             C.mov(r15, Argument(nameof(RowStreamArguments.TokenStride)));
             C.lea(r12, __[r15 + (r15 * 2)]);
             C.lea(r13, __[r15 + (r15 * 4)]);
-            C.push(Argument(nameof(RowStreamArguments.ResultStride)));
+            foreach (var name in Pushed)
+                C.push(Argument(name));
         }
 
         if (!IsByte)
@@ -55,14 +63,28 @@ internal sealed class BfloatRows(WeightFormat format, int tokens, bool everyLine
     protected override void End()
     {
         if (tokens > 1)
-            C.pop(rax);
+            C.add(rsp, Pushed.Length * sizeof(long));
     }
 
     /// <inheritdoc/>
     protected override void ClearSums(int rows)
     {
+        var (zero, done) = (C.CreateLabel(), C.CreateLabel());
+        if (tokens > 1)
+        {
+            C.cmp(OnStack(nameof(RowStreamArguments.Continues)), 0);
+            C.je(zero);
+            C.mov(rax, OnStack(nameof(RowStreamArguments.Sums)));
+            for (var i = 0; i < rows * tokens * Halves; i++)
+                C.vmovups(Zmm(i), __zmmword_ptr[rax + (i * Vector)]);
+            C.jmp(done);
+            C.Label(ref zero);
+        }
+
         for (var i = 0; i < rows * tokens * Halves; i++)
             C.vpxord(Zmm(i), Zmm(i), Zmm(i));
+        if (tokens > 1)
+            C.Label(ref done);
     }
 
     /// <inheritdoc/>
@@ -90,10 +112,32 @@ internal sealed class BfloatRows(WeightFormat format, int tokens, bool everyLine
     }
 
     /// <inheritdoc/>
-    /// <remarks>The tree of <see cref="BfloatDot"/>: both sums, then halves and quarters of each 128 bits, then those four.</remarks>
-    protected override void StoreSums(int row, AssemblerMemoryOperand result)
+    protected override void StoreSums(int rows)
     {
-        C.lea(rax, __[result]);
+        var (wait, done) = (C.CreateLabel(), C.CreateLabel());
+        if (tokens > 1)
+        {
+            C.cmp(OnStack(nameof(RowStreamArguments.Waits)), 0);
+            C.jne(wait);
+        }
+
+        for (var row = 0; row < rows; row++)
+            StoreResults(row);
+        if (tokens == 1)
+            return;
+        C.jmp(done);
+        C.Label(ref wait);
+        C.mov(rax, OnStack(nameof(RowStreamArguments.Sums)));
+        for (var i = 0; i < rows * tokens * Halves; i++)
+            C.vmovups(__zmmword_ptr[rax + (i * Vector)], Zmm(i));
+        C.Label(ref done);
+        C.add(OnStack(nameof(RowStreamArguments.Sums)), rows * SumBytes(tokens));
+    }
+
+    // The tree of BfloatDot: both sums, then halves and quarters of each 128 bits, then those four.
+    private void StoreResults(int row)
+    {
+        C.lea(rax, __[Result(row)]);
         for (var t = 0; t < tokens; t++)
         {
             var number = ((row * tokens) + t) * Halves;
@@ -111,9 +155,11 @@ internal sealed class BfloatRows(WeightFormat format, int tokens, bool everyLine
             C.vaddps(Xmm(number), Xmm(number), Xmm(number + 1));
             C.vmovss(__dword_ptr[rax], Xmm(number));
             if (t < tokens - 1)
-                C.add(rax, __qword_ptr[rsp]);
+                C.add(rax, OnStack(nameof(RowStreamArguments.ResultStride)));
         }
     }
+
+    private static AssemblerMemoryOperand OnStack(string name) => __qword_ptr[rsp + ((Pushed.Length - 1 - Array.IndexOf(Pushed, name)) * sizeof(long))];
 
     private AssemblerRegisterZMM Sum(int row, int token, int half) => Zmm((((row * tokens) + token) * Halves) + half);
 

@@ -70,7 +70,7 @@ internal static unsafe class FloatRowKernels
                 _ = ArrangedTokens.TryForFours(px, Cols, [1, 1], to);
             else
                 x.CopyTo(arranged, 0);
-            var arguments = new RowStreamArguments { Rows = Rows, Steps = Cols / DotProduct.Lanes };
+            var arguments = new RowStreamArguments { Rows = Rows, RowStride = WeightFormats.RowBytes(format, Cols), Steps = Cols / DotProduct.Lanes };
             ((delegate* unmanaged<byte*, float*, float*, RowStreamArguments*, void>)kernel)(w, to, py, &arguments);
         }
 

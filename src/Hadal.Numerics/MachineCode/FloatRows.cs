@@ -114,10 +114,15 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine) : RowStream
     private static AssemblerMemoryOperand Activations(int part) => __zmmword_ptr[rsi + (part * Vector)];
 
     /// <inheritdoc/>
-    /// <remarks>The tree of <see cref="DotProduct"/>: elements 16 and then 32 lanes apart, then 8, 4, 2 and 1, wherever they are.</remarks>
-    protected override void StoreSums(int row, AssemblerMemoryOperand result)
+    protected override void StoreSums(int rows)
     {
-        var first = row * SecondSums;
+        for (var row = 0; row < rows; row++)
+            StoreSum(row * SecondSums, __dword_ptr[Result(row)]);
+    }
+
+    // The tree of DotProduct: elements 16 and then 32 lanes apart, then 8, 4, 2 and 1, wherever they are.
+    private void StoreSum(int first, AssemblerMemoryOperand result)
+    {
         var (s0, s1, s2, s3) = (Zmm(first), Zmm(first + 1), Zmm(first + 2), Zmm(first + 3));
         if (IsNatural)
         {

@@ -9,12 +9,15 @@ namespace Hadal.Numerics.MachineCode;
 
 /// <summary>What a kernel of <see cref="RowStream"/> is called with, beside weights, activations and results.</summary>
 [StructLayout(LayoutKind.Sequential)]
-internal struct RowStreamArguments
+internal unsafe struct RowStreamArguments
 {
-    /// <summary>Weight rows, one after the other; at least one.</summary>
+    /// <summary>Weight rows; at least one.</summary>
     public long Rows;
 
-    /// <summary>Columns of each, in steps of 64; at least one.</summary>
+    /// <summary>Bytes from one to the next.</summary>
+    public long RowStride;
+
+    /// <summary>Columns that are taken of each, in steps of 64; at least one.</summary>
     public long Steps;
 
     /// <summary>Bytes from one token's activations to the next; of kernels for several.</summary>
@@ -22,6 +25,15 @@ internal struct RowStreamArguments
 
     /// <summary>Bytes from one token's results to the next; of kernels for several.</summary>
     public long ResultStride;
+
+    /// <summary>Where sums wait between pieces of the columns: <see cref="BfloatRows.SumBytes"/> for each row; of kernels for several tokens.</summary>
+    public float* Sums;
+
+    /// <summary>Whether this is not the first piece (1) or the first (0): sums begin as they wait.</summary>
+    public long Continues;
+
+    /// <summary>Whether there is another piece behind this (1) or not (0): sums wait instead of results being stored.</summary>
+    public long Waits;
 }
 
 /// <summary>
@@ -33,7 +45,7 @@ internal struct RowStreamArguments
 /// <remarks>
 /// rax: work; rdi: weights; rsi: activations of a step; rdx: results; rcx: activations of the first step; r8: rows left; r9: steps of a row; r10: steps left.
 /// Of two rows at once, half of the rows apart: rbx: from the first row to the second; r11: from its result to the second's; rbp: pairs left.
-/// r12 to r15 and all vector registers are the derived class's own.
+/// r14: bytes from the last step of a row to the next row. r12, r13, r15 and all vector registers are the derived class's own.
 /// </remarks>
 internal abstract class RowStream(WeightFormat format, bool everyLine)
 {
@@ -80,6 +92,9 @@ internal abstract class RowStream(WeightFormat format, bool everyLine)
         Begin(constants);
         C.mov(r8, Argument(nameof(RowStreamArguments.Rows)));
         C.mov(r9, Argument(nameof(RowStreamArguments.Steps)));
+        C.mov(rbx, Argument(nameof(RowStreamArguments.RowStride)));
+        C.imul(r14, r9, -StepBytes);
+        C.add(r14, rbx);
         C.mov(rcx, rsi);
         var end = C.CreateLabel();
         if (everyLine)
@@ -111,10 +126,12 @@ internal abstract class RowStream(WeightFormat format, bool everyLine)
     /// <param name="rows">1 for the row at rdi, 2 for the one at rdi + rbx as well.</param>
     protected abstract void Step(int rows);
 
-    /// <summary>Adds up the sums of a row and stores them.</summary>
+    /// <summary>Adds up the sums of one row or two and stores them.</summary>
+    protected abstract void StoreSums(int rows);
+
+    /// <summary>Where the first token's result goes.</summary>
     /// <param name="row">0 or 1.</param>
-    /// <param name="result">Where the first token's result goes.</param>
-    protected abstract void StoreSums(int row, AssemblerMemoryOperand result);
+    protected static AssemblerMemoryOperand Result(int row) => row == 0 ? rdx + 0 : rdx + r11;
 
     /// <summary>Where a row's step lies.</summary>
     /// <param name="row">0 or 1.</param>
@@ -155,9 +172,7 @@ internal abstract class RowStream(WeightFormat format, bool everyLine)
         C.mov(r11, r8);
         C.shr(r11, 1);
         C.jz(single);
-        C.mov(rbx, r9);
         C.imul(rbx, r11);
-        C.imul(rbx, rbx, StepBytes);
         C.mov(rbp, r11);
         C.shl(r11, 2);
         Rows(rbp, rows: 2);
@@ -184,9 +199,8 @@ internal abstract class RowStream(WeightFormat format, bool everyLine)
         C.add(rsi, ActivationBytes);
         C.dec(r10);
         C.jnz(step);
-        StoreSums(0, __dword_ptr[rdx]);
-        if (rows > 1)
-            StoreSums(1, __dword_ptr[rdx + r11]);
+        C.add(rdi, r14);
+        StoreSums(rows);
         C.add(rdx, sizeof(float));
         C.dec(left);
         C.jnz(row);

@@ -24,8 +24,9 @@ public static unsafe class BfloatMatMul
     // Rows that all tokens pass before the next ones are read.
     private const int TogetherBytes = 256 << 10;
 
-    // Columns that are taken at once of rows that several tokens pass.
+    // Columns that are taken at once of rows that several tokens pass, where so many tokens of them all would be more than the first cache can hold beside the rows.
     private const int PieceCols = 2048;
+    private const int FirstCacheValues = 16 << 10;
 
     // Room for the sums of the rows that are taken together.
     private const int SumBytes = TogetherBytes / PieceCols * 1024;
@@ -157,8 +158,8 @@ public static unsafe class BfloatMatMul
         }
     }
 
-    // Rows that lie one after the other. Few tokens: blocks of rows that stay in the second cache pass some tokens at a time, wide ones in pieces, so that the tokens' stay in the
-    // first. Many: tiles.
+    // Rows that lie one after the other. Few tokens: blocks of rows that stay in the second cache pass some tokens at a time. The first ones bring them there, row by row; the others
+    // take wide rows in pieces, so that their own values stay in the first cache. Many tokens: tiles.
     private static void Adjacent(WeightFormat format, byte* rows, int count, int padded, ushort* x_TK, int tokens, float* y, int yStride, float* sums)
     {
         var rowBytes = WeightFormats.RowBytes(format, padded);
@@ -169,7 +170,6 @@ public static unsafe class BfloatMatMul
             StreamHints.AskForStart(rows + (count / 2 * rowBytes), RowStream.PairAhead);
         var most = BfloatRows.MaxTokens(format);
         var together = tokens <= most ? count : (int)Math.Max(2, TogetherBytes / rowBytes / 2 * 2);
-        var piece = tokens <= most || padded <= PieceCols ? padded : PieceCols;
         for (int height; r < count; r += height)
         {
             height = Math.Min(together, count - r);
@@ -179,6 +179,7 @@ public static unsafe class BfloatMatMul
             {
                 part = (tokens - t + parts - 1) / parts;
                 var kernel = BfloatKernels.Rows(format, part);
+                var piece = t == 0 || part * padded <= FirstCacheValues ? padded : Math.Min(padded, PieceCols);
                 for (var k = 0; k < padded; k += piece)
                 {
                     var arguments = new RowStreamArguments

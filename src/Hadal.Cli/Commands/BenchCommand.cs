@@ -86,6 +86,7 @@ internal static class BenchCommand
                 var memory = MemoryPlan.For(checkpoint, ModelBenchmark.CacheTokens(plan), options.Cache) with { WeightBytes = checkpoint.Tensors.Sum(t => t.ByteLength) };
                 var repack = options.HasIntegerActivations && !result.GetValue(noRepack) && RepackedWeights.Pays(checkpoint, memory);
                 (memory with { WeightBytes = fromFile || repack ? memory.WeightBytes : 0 }).Check();
+                ModelOptions.SayWhatIsMissing(options.Activations, terminal);
                 if (options.Activations == ActivationPrecision.Int8 && MostAreRounded(checkpoint))
                     terminal.Notice("BF16 and FP8 weights are multiplied with fp32 activations; with --activations bf16 this processor is faster");
                 var speculation = drafts.Read(result);

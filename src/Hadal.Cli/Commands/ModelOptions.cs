@@ -2,6 +2,7 @@ using System.CommandLine;
 using Hadal.Checkpoints.Config;
 using Hadal.Cli.Terminals;
 using Hadal.Inference.Model;
+using Hadal.Numerics.Formats;
 using Hadal.Numerics.Kernels;
 
 namespace Hadal.Cli.Commands;
@@ -118,8 +119,18 @@ internal sealed class ModelOptions
         Load(Path(result, terminal), result, terminal, cacheTokens);
 
     /// <summary>Opens the model, its path already known.</summary>
-    public LoadedModel Load(string path, ParseResult result, Terminal terminal, Func<ModelConfig, int> cacheTokens) =>
-        LoadedModel.Open(path, cacheTokens, result.GetValue(cacheType), result.GetValue(threads), result.GetValue(dropMtp), terminal, repack: Forward(result).HasIntegerActivations && (repacksUnasked ? !result.GetValue(noRepack) : result.GetValue(repack)));
+    public LoadedModel Load(string path, ParseResult result, Terminal terminal, Func<ModelConfig, int> cacheTokens)
+    {
+        SayWhatIsMissing(Forward(result).Activations, terminal);
+        return LoadedModel.Open(path, cacheTokens, result.GetValue(cacheType), result.GetValue(threads), result.GetValue(dropMtp), terminal, repack: Forward(result).HasIntegerActivations && (repacksUnasked ? !result.GetValue(noRepack) : result.GetValue(repack)));
+    }
+
+    /// <summary>Says where this processor computes with more precision, and slower, than was asked for.</summary>
+    public static void SayWhatIsMissing(ActivationPrecision asked, Terminal terminal)
+    {
+        if (asked == ActivationPrecision.BF16 && !BfloatMatMul.Has(WeightFormat.F8_E4M3))
+            terminal.Notice($"this processor has no bfloat16 products with {(BfloatMatMul.Has(WeightFormat.BF16) ? "FP8" : "BF16 and FP8")} weights: they are multiplied with fp32 activations");
+    }
 
     /// <summary>The threads that were asked for, or null for all processors.</summary>
     public int? Threads(ParseResult result) => result.GetValue(threads);

@@ -72,6 +72,7 @@ internal static class ServeCommand
                 };
             }
 
+            ModelOptions.SayWhatIsMissing(result.GetValue(activations) ?? ActivationPrecision.Int8, terminal);
             var named = result.GetValue(models)!.Select(Model).ToList();
             if (named.Count == 0 && settings.Models.Count == 0 && settings.Upstreams.Count == 0)
                 named.Add(Model($"{BundledModel.Name}={BundledModel.Path(terminal)}"));

@@ -69,10 +69,14 @@ public sealed class SelfVerification
             yield return Close($"{cache} ~ F32 cache", stored, straight);
         }
 
-        var rounding = new ForwardOptions { Activations = ActivationPrecision.BF16 };
-        var rounded = Logits(model, prompt, length, threads, rounding);
-        yield return Same("BF16 activations, token by token", Logits(model, prompt, 1, threads, rounding), rounded);
-        yield return Close("BF16 ~ F32 activations", rounded, straight);
+        if (checkpoint.Tensors.Any(static tensor => BfloatMatMul.Has(tensor.Format)))
+        {
+            var rounding = new ForwardOptions { Activations = ActivationPrecision.BF16 };
+            var rounded = Logits(model, prompt, length, threads, rounding);
+            yield return Same("BF16 activations, token by token", Logits(model, prompt, 1, threads, rounding), rounded);
+            yield return Close("BF16 ~ F32 activations", rounded, straight);
+        }
+
         if (model.Config.IsLatentAttention)
         {
             var naive = Logits(model, prompt, length, threads, new ForwardOptions { Attention = AttentionForm.Naive });

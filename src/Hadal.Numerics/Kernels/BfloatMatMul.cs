@@ -12,7 +12,6 @@ namespace Hadal.Numerics.Kernels;
 /// <remarks>Shape letters: T tokens, K input channels (the weight's columns), M output channels (its rows).</remarks>
 public static unsafe class BfloatMatMul
 {
-    private const int UnitRows = 16;
     private const int ManyUnits = 4;
 
     // Rows that are padded at once.
@@ -59,16 +58,15 @@ public static unsafe class BfloatMatMul
         if (products.IsEmpty)
             return;
         var cols = products[0].Weight.Cols;
-        var count = x.Length / cols;
+        var count = x.Length / Math.Max(1, cols);
         Product.Check(products, [], count, y.Length);
         if (workspace.Length < WorkspaceBytes(count, cols))
             throw new ArgumentException($"{count} rows of {cols} values need {WorkspaceBytes(count, cols)} bytes of working memory, but there are {workspace.Length}");
-        var (units, isRounded) = (0, false);
+        var (units, isRounded) = (ProductUnits.Count(products), false);
         foreach (var (weight, _, _, _) in products)
         {
             if (!Has(weight.Format))
                 throw new ArgumentException($"this processor has no products of bfloat16 with {weight.Format} weights");
-            units += (weight.Rows + UnitRows - 1) / UnitRows;
             isRounded |= weight.Format == WeightFormat.BF16;
         }
 
@@ -82,7 +80,7 @@ public static unsafe class BfloatMatMul
 
             // An item must be worth the fork: about 32k multiply-adds. Several tokens are rounded for each piece of E4M3 rows, which ought to be longer.
             var least = products[0].Tokens > 1 ? ManyUnits : 1;
-            threads.Run(units, (int)Math.Clamp(32768 / ((long)cols * UnitRows * products[0].Tokens), least, Math.Max(least, units)), new ProductsJob(p, products.Length, px, rounded, py, threads));
+            threads.Run(units, (int)Math.Clamp(32768 / ((long)cols * ProductUnits.Rows * products[0].Tokens), least, Math.Max(least, units)), new ProductsJob(p, products.Length, px, rounded, py, threads));
         }
     }
 
@@ -147,13 +145,17 @@ public static unsafe class BfloatMatMul
     // Copies, filled up with zeros.
     private static void PaddedRows(WeightMatrix weight, int start, int end, int padded, ushort* x_TK, int tokens, float* y, byte* panel, float* sums)
     {
-        var rowBytes = (int)WeightFormats.RowBytes(weight.Format, padded);
-        new Span<byte>(panel, PanelRows * rowBytes).Clear();
+        var rowBytes = WeightFormats.RowBytes(weight.Format, padded);
         for (int m = start, height; m < end; m += height)
         {
             height = Math.Min(PanelRows, end - m);
             for (var r = 0; r < height; r++)
-                weight.Row(m + r).CopyTo(new Span<byte>(panel + (r * rowBytes), rowBytes));
+            {
+                var target = new Span<byte>(panel + (r * rowBytes), (int)rowBytes);
+                weight.Row(m + r).CopyTo(target);
+                target[(int)weight.RowBytes..].Clear();
+            }
+
             Adjacent(weight.Format, panel, height, padded, x_TK, tokens, y + m, weight.Rows, sums);
         }
     }
@@ -222,20 +224,11 @@ public static unsafe class BfloatMatMul
     {
         public void Invoke(int start, int end, int worker)
         {
-            var first = 0;
-            for (var i = 0; i < count && start < end; i++)
+            var units = new ProductUnits(products, count, start, end);
+            while (units.Next(out var product, out var row, out var stop))
             {
-                var (weight, row, tokens, output) = products[i];
-                var units = (weight.Rows + UnitRows - 1) / UnitRows;
-                if (start < first + units)
-                {
-                    var stop = Math.Min(end, first + units);
-                    var lastRow = Math.Min((stop - first) * UnitRows, weight.Rows);
-                    Rows(weight, (start - first) * UnitRows, lastRow, x + ((long)row * weight.Cols), rounded + ((long)row * BfloatDot.Padded(weight.Cols)), y + output, tokens, threads, worker);
-                    start = stop;
-                }
-
-                first += units;
+                var (weight, firstRow, tokens, output) = product;
+                Rows(weight, row, stop, x + ((long)firstRow * weight.Cols), rounded + ((long)firstRow * BfloatDot.Padded(weight.Cols)), y + output, tokens, threads, worker);
             }
         }
     }

@@ -20,7 +20,6 @@ public static unsafe partial class MatMul
 {
     // 2 rows x 3 tokens x 4 vectors of 16 = 24 registers of sums, 5 of operands.
     private const int RowTile = 2;
-    private const int UnitRows = 16;
     private const int TokenTile = 3;
     private const int CacheBytes = 512 * 1024;
 
@@ -52,14 +51,12 @@ public static unsafe partial class MatMul
             return;
         var cols = products[0].Weight.Cols;
         Product.Check(products, [], x.Length / cols, y.Length);
-        var units = 0;
-        foreach (var product in products)
-            units += (product.Weight.Rows + UnitRows - 1) / UnitRows;
+        var units = ProductUnits.Count(products);
         fixed (Product* p = products)
         fixed (float* px = x, py = y)
         {
             // An item must be worth the fork: about 32k multiply-adds.
-            var grain = (int)Math.Clamp(32768 / ((long)cols * UnitRows * products[0].Tokens), 1, units);
+            var grain = (int)Math.Clamp(32768 / ((long)cols * ProductUnits.Rows * products[0].Tokens), 1, units);
             threads.Run(units, grain, new ProductsJob(p, products.Length, px, py, threads));
         }
     }
@@ -305,20 +302,11 @@ public static unsafe partial class MatMul
     {
         public void Invoke(int start, int end, int worker)
         {
-            var first = 0;
-            for (var i = 0; i < count && start < end; i++)
+            var units = new ProductUnits(products, count, start, end);
+            while (units.Next(out var product, out var row, out var stop))
             {
-                var (weight, row, tokens, output) = products[i];
-                var units = (weight.Rows + UnitRows - 1) / UnitRows;
-                if (start < first + units)
-                {
-                    var stop = Math.Min(end, first + units);
-                    var lastRow = Math.Min((stop - first) * UnitRows, weight.Rows);
-                    Rows(weight, (start - first) * UnitRows, lastRow, x + ((long)row * weight.Cols), weight.Cols, y + output, weight.Rows, tokens, threads, worker);
-                    start = stop;
-                }
-
-                first += units;
+                var (weight, firstRow, tokens, output) = product;
+                Rows(weight, row, stop, x + ((long)firstRow * weight.Cols), weight.Cols, y + output, weight.Rows, tokens, threads, worker);
             }
         }
     }

@@ -143,16 +143,9 @@ internal sealed class BfloatRows(WeightFormat format, int tokens, bool everyLine
             var number = ((row * tokens) + t) * Halves;
             var (s0, s1) = (Zmm(number), Zmm(number + 1));
             C.vaddps(s0, s0, s1);
-            foreach (var swap in (byte[])[0x4E, 0xB1])
-            {
-                C.vpermilps(s1, s0, swap);
-                C.vaddps(s0, s0, s1);
-            }
-
-            C.vextractf32x8(Ymm(number + 1), s0, 1);
-            C.vaddps(Ymm(number), Ymm(number), Ymm(number + 1));
-            C.vextractf32x4(Xmm(number + 1), Ymm(number), 1);
-            C.vaddps(Xmm(number), Xmm(number), Xmm(number + 1));
+            AddWithinQuarters(s0, s1);
+            AddHalves(number, number + 1);
+            AddQuarters(number, number + 1);
             C.vmovss(__dword_ptr[rax], Xmm(number));
             if (t < tokens - 1)
                 C.add(rax, OnStack(nameof(RowStreamArguments.ResultStride)));

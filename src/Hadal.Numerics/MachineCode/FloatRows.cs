@@ -148,20 +148,10 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine) : RowStream
         }
 
         // What is left of each vector of 128 bits, 2 lanes apart, then 1.
-        foreach (var swap in (byte[])[0x4E, 0xB1])
-        {
-            C.vpermilps(s1, s0, swap);
-            C.vaddps(s0, s0, s1);
-        }
-
-        C.vextractf32x8(Ymm(first + 1), s0, 1);
-        C.vaddps(Ymm(first), Ymm(first), Ymm(first + 1));
+        AddWithinQuarters(s0, s1);
+        AddHalves(first, first + 1);
         if (IsByte)
-        {
-            C.vextractf128(Xmm(first + 1), Ymm(first), 1);
-            C.vaddps(Xmm(first), Xmm(first), Xmm(first + 1));
-        }
-
+            AddQuarters(first, first + 1);
         C.vmovss(result, Xmm(first));
     }
 
@@ -176,12 +166,7 @@ internal sealed class FloatRows(WeightFormat format, bool everyLine) : RowStream
         C.vaddps(s0, s0, s1);
         C.vshuff32x4(s1, s0, s0, 0xB1);
         C.vaddps(s0, s0, s1);
-        foreach (var swap in (byte[])[0x4E, 0xB1])
-        {
-            C.vpermilps(s1, s0, swap);
-            C.vaddps(s0, s0, s1);
-        }
-
+        AddWithinQuarters(s0, s1);
         C.vmovss(result, Xmm(first));
     }
 

@@ -129,6 +129,33 @@ internal abstract class RowStream(WeightFormat format, bool everyLine)
     /// <summary>Adds up the sums of one row or two and stores them.</summary>
     protected abstract void StoreSums(int rows);
 
+    /// <summary>Adds what lies 2 lanes apart within each 128 bits, then 1.</summary>
+    protected void AddWithinQuarters(AssemblerRegisterZMM sum, AssemblerRegisterZMM work)
+    {
+        foreach (var swap in (byte[])[0x4E, 0xB1])
+        {
+            C.vpermilps(work, sum, swap);
+            C.vaddps(sum, sum, work);
+        }
+    }
+
+    /// <summary>Adds the upper half of a sum to the lower one.</summary>
+    /// <param name="sum">Number of the sum's register.</param>
+    /// <param name="work">Number of one to spare.</param>
+    protected void AddHalves(int sum, int work)
+    {
+        C.vextractf32x8(Ymm(work), Zmm(sum), 1);
+        C.vaddps(Ymm(sum), Ymm(sum), Ymm(work));
+    }
+
+    /// <summary>Adds the upper 128 bits of the lower half to the lower ones.</summary>
+    /// <inheritdoc cref="AddHalves"/>
+    protected void AddQuarters(int sum, int work)
+    {
+        C.vextractf32x4(Xmm(work), Ymm(sum), 1);
+        C.vaddps(Xmm(sum), Xmm(sum), Xmm(work));
+    }
+
     /// <summary>Where the first token's result goes.</summary>
     /// <param name="row">0 or 1.</param>
     protected static AssemblerMemoryOperand Result(int row) => row == 0 ? rdx + 0 : rdx + r11;

@@ -1,4 +1,6 @@
 using System.Text.Json.Nodes;
+using Hadal.Numerics.Formats;
+using Hadal.Numerics.Kernels;
 
 namespace Hadal.Cli.Tests.Commands;
 
@@ -41,6 +43,18 @@ public sealed class BenchTests
         {
             Directory.Delete(folder, recursive: true);
         }
+    }
+
+    // One of the two lines, by what the processor can do; HADAL_KERNEL=avx2 shows the other.
+    [Fact]
+    public async Task WhatBfloat16WouldBringOrCannotIsSaid()
+    {
+        string[] small = ["bench", "--shape", "coder-1.3b:1", "--format", "bf16", "--prompt", "4", "--generate", "2"];
+        var runs = BfloatMatMul.Has(WeightFormat.BF16);
+        Assert.Equal(runs, (await CommandLineRun.Hadal(small)).AssertSucceeded().Error.Contains("with --activations bf16 this processor is faster"));
+        var rounded = (await CommandLineRun.Hadal([.. small, "--activations", "bf16"])).AssertSucceeded();
+        Assert.Equal(!runs, rounded.Error.Contains("no bfloat16 products with BF16 and FP8 weights"));
+        Assert.Contains("activations bf16", rounded.Out);
     }
 
     [Fact]

@@ -142,6 +142,7 @@ public sealed class BfloatMatMulTests
         Assert.Throws<ArgumentException>(() => Multiply(weight.Weight, 4, 6, enough));
         Assert.Throws<ArgumentException>(() => Multiply(weight.Weight, 8, 5, enough));
         Assert.Throws<ArgumentException>(() => Multiply(weight.Weight, 8, 6, enough - 1));
+        Assert.Throws<ArgumentException>(() => Multiply(default, 8, 6, enough));
         Assert.False(BfloatMatMul.Has(WeightFormat.F32));
     }
 

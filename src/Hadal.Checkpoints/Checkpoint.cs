@@ -63,8 +63,11 @@ public abstract class Checkpoint : IDisposable
     {
     }
 
-    /// <summary>Gives the memory back that the weights take in this process; they are read again when they are next used.</summary>
-    public virtual void Release()
+    /// <summary>
+    /// Gives the memory back that matrices take in this process. A mapped file gives back all it takes: what is still used is read again.
+    /// </summary>
+    /// <param name="unused">Views that are used no more.</param>
+    public virtual void Release(IReadOnlyCollection<WeightMatrix> unused)
     {
     }
 

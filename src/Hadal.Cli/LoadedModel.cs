@@ -44,7 +44,8 @@ internal sealed class LoadedModel : IDisposable
     /// <param name="dropMtp">Whether MTP modules are left out.</param>
     /// <param name="terminal">Where notices go.</param>
     /// <param name="repack">Whether weights may be copied into an order that this processor multiplies faster with 8-bit activations.</param>
-    public static LoadedModel Open(string path, Func<ModelConfig, int> cacheTokens, CacheFormat cache, int? threads, bool dropMtp, Terminal terminal, bool repack = false)
+    /// <param name="cancellation">Ends the work early.</param>
+    public static LoadedModel Open(string path, Func<ModelConfig, int> cacheTokens, CacheFormat cache, int? threads, bool dropMtp, Terminal terminal, bool repack, CancellationToken cancellation)
     {
         var checkpoint = Checkpoint.Open(path);
         KernelThreads? pool = null;
@@ -61,7 +62,7 @@ internal sealed class LoadedModel : IDisposable
             if (copies is not null)
                 terminal.Notice("repacking weights into the order that this processor multiplies fastest");
             using var progress = new ProgressLine(terminal, copies is null ? "loading" : "loading and repacking");
-            return new LoadedModel(checkpoint, new DeepSeek(checkpoint, dropMtp, progress, copies), pool, copies);
+            return new LoadedModel(checkpoint, new DeepSeek(checkpoint, dropMtp, progress, copies, cancellation), pool, copies);
         }
         catch
         {

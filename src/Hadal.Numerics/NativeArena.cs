@@ -41,6 +41,11 @@ public sealed unsafe class NativeArena : IDisposable
     /// <param name="byteLength">Bytes.</param>
     public bool HasRoom(long byteLength) => blocks.Count > 0 && byteLength <= blocks[^1].ByteLength - used;
 
+    /// <summary>Gives the whole pages of a piece back to the system, which reads as zeros then, or as before; a hint.</summary>
+    /// <param name="piece">What <see cref="Take"/> gave.</param>
+    /// <param name="byteLength">Its bytes.</param>
+    public static void Discard(byte* piece, long byteLength) => NativeBuffer.Discard(piece, byteLength);
+
     /// <summary>Frees all of it.</summary>
     public void Dispose()
     {

@@ -2,6 +2,7 @@ using System.Text.Json;
 using Hadal.Checkpoints.Chat;
 using Hadal.Server.Models;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Hadal.Server.Tests;
@@ -143,13 +144,45 @@ public sealed class LoadTests(RandomModelFolder folder)
     }
 
     [Fact]
+    public async Task AServerThatStopsGivesUpTheModelThatItLoads()
+    {
+        var begun = new TaskCompletionSource();
+        var errors = new List<string>();
+        var endless = new LocalModel("endless", 4, Resident: true, (_, _, cancellation) =>
+        {
+            begun.SetResult();
+            cancellation.WaitHandle.WaitOne();
+            throw new OperationCanceledException(cancellation);
+        });
+        await using var server = await RunningServer.Start(new HadalServerOptions(), builder =>
+        {
+            builder.Services.AddSingleton<IReadOnlyList<LocalModel>>([endless]);
+            builder.Logging.AddProvider(new ErrorLog(errors));
+        });
+        await begun.Task;
+        var asked = server.Client.PostAsync(new Uri("v1/completions", UriKind.Relative), RunningServer.Json("""{"model":"endless","prompt":"x"}"""), Cancellation);
+        await server.App.StopAsync(Cancellation);
+        try
+        {
+            using var answer = await asked;
+            Assert.Equal(503, (int)answer.StatusCode);
+        }
+        catch (HttpRequestException)
+        {
+            // The socket was closed first.
+        }
+
+        Assert.Empty(errors);
+    }
+
+    [Fact]
     public async Task ModelsMakeRoomForEachOther()
     {
         var loads = new List<string>();
-        LocalModel Model(string name, long bytes, bool resident = false) => new(name, bytes, resident, (_, _) =>
+        LocalModel Model(string name, long bytes, bool resident = false) => new(name, bytes, resident, (_, _, _) =>
         {
             loads.Add(name);
-            var model = Inference.Chat.HadalModel.Load(folder.Path, new Inference.Chat.HadalModelOptions { Threads = 1, Engine = new Inference.Engine.EngineOptions { CacheTokens = 256 } });
+            var model = Inference.Chat.HadalModel.Load(folder.Path, new Inference.Chat.HadalModelOptions { Threads = 1, Engine = new Inference.Engine.EngineOptions { CacheTokens = 256 } }, cancellation: Cancellation);
             return new ServedModel(name, model.Engine, model.Tokenizer, model.Template, model);
         });
         await using var shelf = new ModelShelf([Model("a", 4), Model("b", 4), Model("c", 4), Model("big", 11), Model("stays", 2, resident: true)], 10, TimeProvider.System, NullLogger.Instance);

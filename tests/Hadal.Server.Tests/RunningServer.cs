@@ -56,7 +56,7 @@ internal sealed class RunningServer : IAsyncDisposable
     /// <summary>A server of models that answer every prompt with one text; name to text and template.</summary>
     public static Task<RunningServer> OfAnswers(Dictionary<string, (string Answer, string Template)> answers, Func<HadalServerOptions, HadalServerOptions>? change = null, List<ReplayModel>? models = null) =>
         Start((change ?? (o => o))(new HadalServerOptions()), builder => builder.Services.AddSingleton<IReadOnlyList<LocalModel>>(
-            [.. answers.Select(a => new LocalModel(a.Key, 1000, false, (_, _) => Replay(a.Key, a.Value.Answer, a.Value.Template, models)))]));
+            [.. answers.Select(a => new LocalModel(a.Key, 1000, false, (_, _, _) => Replay(a.Key, a.Value.Answer, a.Value.Template, models)))]));
 
     public static async Task<RunningServer> Start(HadalServerOptions options, Action<WebApplicationBuilder>? configure)
     {

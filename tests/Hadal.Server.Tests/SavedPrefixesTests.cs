@@ -93,7 +93,7 @@ public sealed class SavedPrefixesTests(RandomModelFolder folder) : IDisposable
             Threads = 1, PrefixCacheFolder = prefixes, Engine = new EngineOptions { CacheTokens = 1024, Forward = new ForwardOptions { Cache = cache } },
         };
         int cached;
-        using (var model = HadalModel.Load(folder.Path, options, notice: notices.Add))
+        using (var model = HadalModel.Load(folder.Path, options, notice: notices.Add, cancellation: Cancellation))
         {
             cached = model.Engine.Generate(new Inference.Generation.GenerationRequest { Prompt = Prompt, MaxNewTokens = 2, IgnoreEos = true }, Cancellation).Last().Usage!.CachedTokens;
             before?.Invoke();

@@ -88,7 +88,7 @@ public sealed unsafe class GgufCheckpoint : Checkpoint
     public override void Populate() => files.ForEach(static file => file.Populate());
 
     /// <inheritdoc/>
-    public override void Release() => files.ForEach(static file => file.Release());
+    public override void Release(IReadOnlyCollection<WeightMatrix> unused) => files.ForEach(static file => file.Release());
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)

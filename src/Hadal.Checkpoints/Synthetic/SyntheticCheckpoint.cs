@@ -5,8 +5,8 @@ using Hadal.Numerics.Formats;
 namespace Hadal.Checkpoints.Synthetic;
 
 /// <summary>
-/// A model of random weights in memory, of any shape and any formats, for measuring. Values repeat after a million, which changes nothing about speed;
-/// the same seed gives the same model.
+/// A model of random weights in memory, of any shape and any formats, for measuring. A matrix is made when it is asked for, a second for each gigabyte or so.
+/// Values repeat after a million, which changes nothing about speed; the same seed gives the same model. Not thread-safe.
 /// </summary>
 public sealed unsafe class SyntheticCheckpoint : Checkpoint
 {
@@ -14,36 +14,28 @@ public sealed unsafe class SyntheticCheckpoint : Checkpoint
     private const float Spread = 0.02f;
 
     private readonly NativeArena memory = new();
-    private readonly Dictionary<string, WeightMatrix> matrices = [];
+    private readonly Dictionary<string, (WeightMatrix Matrix, int Seed)> matrices = [];
+    private readonly HashSet<nint> made = [];
     private readonly Dictionary<WeightFormat, byte[]> patterns = [];
     private readonly List<TensorEntry> entries = [];
     private readonly FormatMix mix;
-    private readonly Random random;
 
-    /// <summary>Makes the weights; takes a second for each gigabyte or so.</summary>
+    /// <summary>Plans the weights.</summary>
     /// <param name="config">Shape.</param>
     /// <param name="mix">Formats.</param>
     /// <param name="seed">Seed of the values.</param>
-    /// <param name="progress">Told the fraction of tensors made.</param>
-    /// <param name="cancellation">Ends the work early.</param>
     /// <exception cref="InsufficientMemoryException">The machine has not that much memory; nothing was allocated.</exception>
-    public SyntheticCheckpoint(ModelConfig config, FormatMix mix, int seed = 1, IProgress<double>? progress = null, CancellationToken cancellation = default)
+    public SyntheticCheckpoint(ModelConfig config, FormatMix mix, int seed = 1)
     {
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(mix);
         this.mix = mix;
-        random = new Random(seed);
 
         var plan = SyntheticPlan.Of(config, mix);
         Config = plan.Config;
         new MemoryPlan(plan.Bytes, 0, 0, SystemMemory.Available()).Check();
-        for (var i = 0; i < plan.Matrices.Count; i++)
-        {
-            cancellation.ThrowIfCancellationRequested();
-            var (name, format, rows, cols) = plan.Matrices[i];
-            Make(name, format, rows, cols);
-            progress?.Report((i + 1.0) / plan.Matrices.Count);
-        }
+        foreach (var (name, format, rows, cols) in plan.Matrices)
+            Plan(name, format, rows, cols, seed++);
     }
 
     /// <inheritdoc/>
@@ -61,9 +53,24 @@ public sealed unsafe class SyntheticCheckpoint : Checkpoint
     /// <inheritdoc/>
     public override WeightMatrix Matrix(string name, int rows, int cols)
     {
-        if (!matrices.TryGetValue(name, out var matrix) || matrix.Rows != rows || matrix.Cols != cols)
+        var (matrix, seed) = matrices.GetValueOrDefault(name);
+        if (matrix.IsEmpty || matrix.Rows != rows || matrix.Cols != cols)
             throw new InvalidDataException($"{Path}: tensor {name}: expected [{rows}, {cols}], found {(matrix.IsEmpty ? "none of that name" : $"[{matrix.Rows}, {matrix.Cols}]")}");
+        if (made.Add((nint)Start(matrix)))
+            Make(matrix, new Random(seed));
         return matrix;
+    }
+
+    /// <summary>Gives back what these matrices take; they are made again when they are next asked for.</summary>
+    /// <inheritdoc/>
+    public override void Release(IReadOnlyCollection<WeightMatrix> unused)
+    {
+        ArgumentNullException.ThrowIfNull(unused);
+        foreach (var matrix in unused)
+        {
+            if (made.Remove((nint)Start(matrix)))
+                NativeArena.Discard(Start(matrix), matrix.ByteLength);
+        }
     }
 
     /// <summary>A norm weight of ones, or a small random correction bias.</summary>
@@ -95,11 +102,16 @@ public sealed unsafe class SyntheticCheckpoint : Checkpoint
         matrices.Clear();
     }
 
-    private void Make(string name, WeightFormat format, int rows, int cols)
+    private static byte* Start(WeightMatrix matrix)
+    {
+        fixed (byte* first = matrix.Row(0))
+            return first;
+    }
+
+    private void Plan(string name, WeightFormat format, int rows, int cols, int seed)
     {
         var bytes = WeightFormats.RowBytes(format, cols) * rows;
         var data = memory.Take(bytes);
-        Fill(data, bytes, Pattern(format), WeightFormats.BlockBytes(format));
         float* scales = null;
         var count = format == WeightFormat.F8_E4M3 ? ((rows + 127) / 128) * ((cols + 127) / 128) : 0;
         if (count > 0)
@@ -108,17 +120,19 @@ public sealed unsafe class SyntheticCheckpoint : Checkpoint
             new Span<float>(scales, count).Fill(Spread / 64);
         }
 
-        matrices.Add(name, new WeightMatrix(format, data, rows, cols, scales));
+        matrices.Add(name, (new WeightMatrix(format, data, rows, cols, scales), seed));
         entries.Add(new TensorEntry(name, format, [rows, cols], bytes + (count * (long)sizeof(float)), Path));
     }
 
     // Copies of the pattern from random blocks on, so that no two matrices are alike.
-    private void Fill(byte* data, long bytes, byte[] pattern, int blockBytes)
+    private void Make(WeightMatrix matrix, Random random)
     {
-        for (long at = 0; at < bytes;)
+        var (pattern, blockBytes) = (Pattern(matrix.Format), WeightFormats.BlockBytes(matrix.Format));
+        var data = Start(matrix);
+        for (long at = 0; at < matrix.ByteLength;)
         {
             var start = random.Next(pattern.Length / blockBytes) * blockBytes;
-            var count = (int)Math.Min(pattern.Length - start, bytes - at);
+            var count = (int)Math.Min(pattern.Length - start, matrix.ByteLength - at);
             pattern.AsSpan(start, count).CopyTo(new Span<byte>(data + at, count));
             at += count;
         }

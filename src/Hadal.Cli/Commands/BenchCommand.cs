@@ -81,19 +81,17 @@ internal static class BenchCommand
                     PromptTokens = result.GetValue(prompt) ?? 512, GenerateTokens = result.GetValue(generate) ?? 64, Rounds = result.GetValue(rounds) ?? 1,
                     Batch = result.GetValue(batch) ?? 1, Contexts = result.GetValue(contexts) ?? [], FirstToken = fromFile,
                 };
-
-                // Random weights are in memory already: a copy of them comes on top.
-                var memory = MemoryPlan.For(checkpoint, ModelBenchmark.CacheTokens(plan), options.Cache) with { WeightBytes = checkpoint.Tensors.Sum(t => t.ByteLength) };
+                var memory = MemoryPlan.For(checkpoint, ModelBenchmark.CacheTokens(plan), options.Cache);
+                memory.Check();
                 var repack = options.HasIntegerActivations && !result.GetValue(noRepack) && RepackedWeights.Pays(checkpoint, memory);
-                (memory with { WeightBytes = fromFile || repack ? memory.WeightBytes : 0 }).Check();
                 ModelOptions.SayWhatIsMissing(options.Activations, terminal);
                 if (options.Activations == ActivationPrecision.Int8 && MostAreRounded(checkpoint))
                     terminal.Notice("BF16 and FP8 weights are multiplied with fp32 activations; with --activations bf16 this processor is faster");
                 var speculation = drafts.Read(result);
                 using var repacked = repack ? new RepackedWeights(checkpoint, pool) : null;
                 DeepSeek deepSeek;
-                using (var loading = new ProgressLine(terminal, repack ? "loading and repacking" : "loading"))
-                    deepSeek = new DeepSeek(checkpoint, dropMtp: speculation is null, loading, repacked);
+                using (var loading = new ProgressLine(terminal, (fromFile ? "loading" : "making random weights") + (repack ? " and repacking" : string.Empty)))
+                    deepSeek = new DeepSeek(checkpoint, dropMtp: speculation is null, loading, repacked, cancellation);
                 BenchmarkResult measured;
                 using (var progress = new ProgressLine(terminal, "decoding rounds"))
                     measured = new ModelBenchmark(checkpoint, deepSeek, pool, options).Run(plan, plan.Rounds > 1 ? progress : null, cancellation);
@@ -126,7 +124,7 @@ internal static class BenchCommand
             {
                 // A module that is neither saved nor drafts would only take memory.
                 var withMtp = result.GetValue(save) is not null || drafts.Read(result) is not null;
-                using var checkpoint = Synthetic(result.GetValue(shape)!, result.GetValue(format) ?? DefaultFormat, withMtp, terminal, cancellation);
+                using var checkpoint = Synthetic(result.GetValue(shape)!, result.GetValue(format) ?? DefaultFormat, withMtp);
                 if (result.GetValue(save) is { } file)
                 {
                     using var pool = new KernelThreads(result.GetValue(threads));
@@ -173,11 +171,10 @@ internal static class BenchCommand
         return [MemoryAdvice.For(checkpoint), .. MemoryAdvice.For(checkpoint.Config)];
     }
 
-    private static SyntheticCheckpoint Synthetic(string shape, string format, bool withMtp, Terminal terminal, CancellationToken cancellation) => Known(() =>
+    private static SyntheticCheckpoint Synthetic(string shape, string format, bool withMtp) => Known(() =>
     {
         var (config, mix) = (PublishedShapes.Find(shape), FormatMix.Parse(format));
-        using var progress = new ProgressLine(terminal, "making random weights");
-        return new SyntheticCheckpoint(withMtp ? config : config with { NumNextnPredictLayers = 0 }, mix, progress: progress, cancellation: cancellation);
+        return new SyntheticCheckpoint(withMtp ? config : config with { NumNextnPredictLayers = 0 }, mix);
     });
 
     private static T Known<T>(Func<T> make)

@@ -34,12 +34,12 @@ internal static class ChatCommand
         sampling.AddTo(command);
         var drafts = new DraftOptions(command);
         model.Running(command).Arithmetic(command).CacheType(command);
-        command.SetAction((result, _) =>
+        command.SetAction((result, cancellation) =>
         {
             var path = model.Path(result, terminal);
             var tokenizer = ModelTokenizer.Open(path);
             var chosen = template.Template(result, tokenizer);
-            using var loaded = model.Load(path, result, terminal, config => Math.Min(result.GetValue(context) ?? DefaultContext, config.MaxPositionEmbeddings));
+            using var loaded = model.Load(path, result, terminal, config => Math.Min(result.GetValue(context) ?? DefaultContext, config.MaxPositionEmbeddings), cancellation);
             using var engine = loaded.Engine(tokenizer, result.GetValue(context) ?? DefaultContext, model.Forward(result), drafts.Read(result));
             var session = new ChatSession(terminal, engine, tokenizer, chosen, template.Thinking(result))
             {

@@ -63,7 +63,7 @@ internal static class GenerateCommand
             var ids = given ?? Encode(tokenizer!, result.GetValue(prompt)!);
             var needed = (int)Math.Min(int.MaxValue, ids.Length + (long)limit);
             var contextTokens = result.GetValue(context) ?? needed;
-            using var loaded = model.Load(path, result, terminal, config => Math.Min(contextTokens, config.MaxPositionEmbeddings));
+            using var loaded = model.Load(path, result, terminal, config => Math.Min(contextTokens, config.MaxPositionEmbeddings), cancellation);
             TokenInput.Checked(ids, loaded.Config.VocabSize);
             if (needed > Math.Min(contextTokens, loaded.Config.MaxPositionEmbeddings))
                 throw new ContextOverflowException(needed, Math.Min(contextTokens, loaded.Config.MaxPositionEmbeddings));

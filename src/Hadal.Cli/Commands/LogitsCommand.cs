@@ -34,7 +34,7 @@ internal static class LogitsCommand
             var folder = Path.GetDirectoryName(Path.GetFullPath(result.GetRequiredValue(output)))!;
             if (!Directory.Exists(folder))
                 throw new CommandException($"--output: expected a folder at {folder}, found none", "make the folder first");
-            using var loaded = model.Load(result, terminal, _ => given.Length);
+            using var loaded = model.Load(result, terminal, _ => given.Length, cancellation);
             var ids = TokenInput.Checked(given, loaded.Config.VocabSize);
             if (result.GetValue(mtp) && loaded.Model.MtpModules == 0)
                 throw new CommandException("the model has no MTP module, or --drop-mtp left it out", "'hadal inspect' shows whether there is one");

@@ -115,14 +115,16 @@ internal sealed class ModelOptions
     /// <param name="result">The command line.</param>
     /// <param name="terminal">Where notices go.</param>
     /// <param name="cacheTokens">Tokens of cache to reckon with, given the model's context.</param>
-    public LoadedModel Load(ParseResult result, Terminal terminal, Func<ModelConfig, int> cacheTokens) =>
-        Load(Path(result, terminal), result, terminal, cacheTokens);
+    /// <param name="cancellation">Ends the work early.</param>
+    public LoadedModel Load(ParseResult result, Terminal terminal, Func<ModelConfig, int> cacheTokens, CancellationToken cancellation) =>
+        Load(Path(result, terminal), result, terminal, cacheTokens, cancellation);
 
     /// <summary>Opens the model, its path already known.</summary>
-    public LoadedModel Load(string path, ParseResult result, Terminal terminal, Func<ModelConfig, int> cacheTokens)
+    public LoadedModel Load(string path, ParseResult result, Terminal terminal, Func<ModelConfig, int> cacheTokens, CancellationToken cancellation)
     {
         SayWhatIsMissing(Forward(result).Activations, terminal);
-        return LoadedModel.Open(path, cacheTokens, result.GetValue(cacheType), result.GetValue(threads), result.GetValue(dropMtp), terminal, repack: Forward(result).HasIntegerActivations && (repacksUnasked ? !result.GetValue(noRepack) : result.GetValue(repack)));
+        var repacks = Forward(result).HasIntegerActivations && (repacksUnasked ? !result.GetValue(noRepack) : result.GetValue(repack));
+        return LoadedModel.Open(path, cacheTokens, result.GetValue(cacheType), result.GetValue(threads), result.GetValue(dropMtp), terminal, repacks, cancellation);
     }
 
     /// <summary>Says where this processor computes with more precision, and slower, than was asked for.</summary>

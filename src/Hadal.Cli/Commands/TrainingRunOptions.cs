@@ -83,7 +83,7 @@ internal sealed class TrainingRunOptions
     // With the engine that serves models, from the folder that was written: what is shown is what others will see.
     private static void Sample(Terminal terminal, RunFolder folder, string prompt, int tokens, int? threads, CancellationToken cancellation)
     {
-        using var model = LoadedModel.Open(folder.Model, _ => tokens + 256, CacheFormat.F32, threads, dropMtp: false, terminal);
+        using var model = LoadedModel.Open(folder.Model, _ => tokens + 256, CacheFormat.F32, threads, dropMtp: false, terminal, repack: false, cancellation);
         var tokenizer = model.TokenizerOrNull()!;
         var ids = tokenizer.Encode(prompt, addBos: tokenizer.AddBos);
         using var engine = model.Engine(tokenizer, ids.Length + tokens, new ForwardOptions(), speculation: null);

@@ -48,7 +48,7 @@ internal static class VerifyCommand
                 return Task.FromResult(Report(terminal, compared, result.GetValue(json), result.GetValue(failures)));
             }
 
-            using var loaded = model.Load(result, terminal, static config => Math.Min(LongestPrompt, config.MaxPositionEmbeddings));
+            using var loaded = model.Load(result, terminal, static config => Math.Min(LongestPrompt, config.MaxPositionEmbeddings), cancellation);
             var golden = Golden(loaded.Checkpoint.Path);
             using var expected = golden is null || result.GetValue(self) ? null : SafetensorsFile.Open(golden);
             var rows = new List<VerificationRow>();

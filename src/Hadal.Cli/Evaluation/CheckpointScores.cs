@@ -51,7 +51,7 @@ internal static class CheckpointScores
         using var checkpoint = Checkpoint.Open(path);
         var options = new InProcessOptions();
         var identity = InProcessModel.IdentityOf(checkpoint, options.Forward, options.Window);
-        await using var model = new InProcessModel(new DeepSeek(checkpoint, dropMtp: true), ModelTokenizer.Open(path), threads, identity, options);
+        await using var model = new InProcessModel(new DeepSeek(checkpoint, dropMtp: true, cancellation: cancellation), ModelTokenizer.Open(path), threads, identity, options);
         var results = await new EvaluationRun(model, new RunOptions { Data = evaluation.Data, Limit = evaluation.Limit, Output = output }).RunAsync(tasks, named: true, cancellation);
         return [.. results.Tasks.Select(t => new TaskScore(t.Task, t.Metric, t.Score, t.StandardError, t.Questions))];
     }

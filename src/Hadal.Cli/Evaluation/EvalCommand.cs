@@ -52,7 +52,7 @@ internal static class EvalCommand
                 Style = result.GetValue(style), Shots = result.GetValue(shots), Limit = result.GetValue(limit), Normalization = result.GetValue(normalization),
                 Samples = result.GetValue(samples) ?? 1, Temperature = result.GetValue(temperature) ?? 0.2, Output = result.GetValue(output),
             };
-            using var local = endpoint.IsGiven(result) ? null : LocalModel.Open(model, result, terminal, result.GetValue(context));
+            using var local = endpoint.IsGiven(result) ? null : LocalModel.Open(model, result, terminal, result.GetValue(context), cancellation);
             await using var evaluated = local is null ? (IEvaluationModel)endpoint.Open(result) : local.Model;
             var results = await EvaluationProgress.ShowAsync(terminal, progress => new EvaluationRun(evaluated, options, progress).RunAsync(chosen, named, cancellation));
             if (result.GetValue(json))

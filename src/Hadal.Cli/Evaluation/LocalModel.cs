@@ -22,12 +22,12 @@ internal sealed class LocalModel : IDisposable
     public InProcessModel Model { get; }
 
     /// <summary>Opens the model that the command line names.</summary>
-    public static LocalModel Open(ModelOptions model, ParseResult result, Terminal terminal, int? context)
+    public static LocalModel Open(ModelOptions model, ParseResult result, Terminal terminal, int? context, CancellationToken cancellation)
     {
         var path = model.Path(result, terminal);
         var tokenizer = ModelTokenizer.Open(path);
         var options = new InProcessOptions { Window = context ?? DefaultContext, Forward = model.Forward(result) };
-        var opened = model.Load(path, result, terminal, config => 2 * Math.Max(options.CacheTokens, Math.Min(options.Window, config.MaxPositionEmbeddings)));
+        var opened = model.Load(path, result, terminal, config => 2 * Math.Max(options.CacheTokens, Math.Min(options.Window, config.MaxPositionEmbeddings)), cancellation);
         try
         {
             var identity = InProcessModel.IdentityOf(opened.Checkpoint, options.Forward, options.Window);

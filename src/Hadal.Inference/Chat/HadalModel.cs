@@ -57,7 +57,7 @@ public sealed class HadalModel : IDisposable
     private readonly KernelThreads threads;
     private readonly RepackedWeights? repacked;
 
-    private HadalModel(Checkpoint checkpoint, MemoryPlan plan, Tokenizer tokenizer, ChatTemplate template, HadalModelOptions options, IProgress<double>? progress, Action<string>? notice)
+    private HadalModel(Checkpoint checkpoint, MemoryPlan plan, Tokenizer tokenizer, ChatTemplate template, HadalModelOptions options, IProgress<double>? progress, Action<string>? notice, CancellationToken cancellation)
     {
         Checkpoint = checkpoint;
         Tokenizer = tokenizer;
@@ -67,7 +67,7 @@ public sealed class HadalModel : IDisposable
         {
             if (options.Repack && options.Engine.Forward.HasIntegerActivations && RepackedWeights.Pays(checkpoint, plan))
                 repacked = new RepackedWeights(checkpoint, threads);
-            var model = new DeepSeek(checkpoint, progress: progress, repacked: repacked);
+            var model = new DeepSeek(checkpoint, progress: progress, repacked: repacked, cancellation: cancellation);
             Engine = new InferenceEngine(model, tokenizer, threads, options.Engine);
             if (options.PrefixCacheFolder is { } folder)
                 KeepPrefixes(folder, options.Engine.Forward, notice ?? (static _ => { }));
@@ -98,10 +98,11 @@ public sealed class HadalModel : IDisposable
     /// <param name="options">How; null for the defaults.</param>
     /// <param name="progress">Told the fraction of layers done.</param>
     /// <param name="notice">Told in one line why a saved prefix cache is not used, or could not be written.</param>
+    /// <param name="cancellation">Ends the work early.</param>
     /// <exception cref="IOException">It is not there or cannot be opened, or the folder of the prefix cache cannot be made.</exception>
     /// <exception cref="InvalidDataException">A file is damaged or not supported, or the model has no tokenizer or no known chat template.</exception>
     /// <exception cref="InsufficientMemoryException">Weights and cache do not fit this machine.</exception>
-    public static HadalModel Load(string path, HadalModelOptions? options = null, IProgress<double>? progress = null, Action<string>? notice = null)
+    public static HadalModel Load(string path, HadalModelOptions? options = null, IProgress<double>? progress = null, Action<string>? notice = null, CancellationToken cancellation = default)
     {
         options ??= new HadalModelOptions();
         options.MakePrefixCacheFolder();
@@ -112,7 +113,7 @@ public sealed class HadalModel : IDisposable
         {
             var plan = MemoryPlan.For(checkpoint, options.Engine.CacheTokens, options.Engine.Forward.Cache);
             plan.Check();
-            return new HadalModel(checkpoint, plan, tokenizer, template, options, progress, notice);
+            return new HadalModel(checkpoint, plan, tokenizer, template, options, progress, notice, cancellation);
         }
         catch
         {

@@ -29,13 +29,14 @@ public sealed class DeepSeek : ILanguageModel
     /// <param name="dropMtp">Whether to leave the MTP modules out; the main model is the same bit for bit.</param>
     /// <param name="progress">Told the fraction of layers done.</param>
     /// <param name="repacked">Receives copies of the weights in an order that products with 8-bit activations are faster with; null to use them as they are.</param>
+    /// <param name="cancellation">Ends the work early.</param>
     /// <exception cref="InvalidDataException">A tensor is missing or has another shape; file, tensor, expected and found are named.</exception>
-    public DeepSeek(Checkpoint checkpoint, bool dropMtp = false, IProgress<double>? progress = null, RepackedWeights? repacked = null)
+    public DeepSeek(Checkpoint checkpoint, bool dropMtp = false, IProgress<double>? progress = null, RepackedWeights? repacked = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(checkpoint);
         Config = checkpoint.Config;
         IsRepacked = repacked is not null;
-        var populated = IsRepacked ? Task.CompletedTask : Task.Run(checkpoint.Populate);
+        var populated = IsRepacked ? Task.CompletedTask : Task.Run(checkpoint.Populate, CancellationToken.None);
         var root = new Weights(checkpoint, string.Empty, repacked);
         embedding = root.Matrix("model.embed_tokens", Config.VocabSize, Config.HiddenSize);
         head = Config.TieWordEmbeddings ? embedding : root.Factor("lm_head", Config.VocabSize, Config.HiddenSize);
@@ -46,6 +47,7 @@ public sealed class DeepSeek : ILanguageModel
         layers = new TransformerLayer[Config.NumHiddenLayers];
         for (var i = 0; i < layers.Length + mtp.Length; i++)
         {
+            cancellation.ThrowIfCancellationRequested();
             var weights = root.Below($"model.layers.{i}");
             if (i < layers.Length)
                 layers[i] = new TransformerLayer(weights, i);
@@ -55,9 +57,8 @@ public sealed class DeepSeek : ILanguageModel
         }
 
         scratchWidth = layers.Max(static layer => layer.ScratchWidth);
-        populated.GetAwaiter().GetResult();
-        if (IsRepacked)
-            checkpoint.Release();
+        populated.WaitAsync(cancellation).GetAwaiter().GetResult();
+        repacked?.ReleaseCopied();
     }
 
     /// <summary>What the model is.</summary>

@@ -7,7 +7,7 @@ namespace Hadal.Inference.Model;
 
 /// <summary>
 /// Copies of a checkpoint's weights in the order that 8-bit activations are multiplied with fastest on this processor (<see cref="WeightInterleaving"/>), made
-/// when a <see cref="DeepSeek"/> is. They take the place of the mapped file in memory, whose pages are given back. Must outlive the model.
+/// when a <see cref="DeepSeek"/> is. They take the place of the checkpoint's own in memory, which are given back: one model to a checkpoint. Must outlive the model.
 /// </summary>
 /// <param name="checkpoint">What is copied.</param>
 /// <param name="threads">Pool to copy on.</param>
@@ -21,6 +21,7 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
 
     private readonly NativeArena copies = new();
     private readonly List<NativeBuffer> small = [];
+    private readonly List<WeightMatrix> copied = [];
 
     /// <summary>Whether any weight of a checkpoint has a faster order on this processor, and there is memory for copies, which the system cannot take back as it can a file's pages.</summary>
     /// <param name="checkpoint">The checkpoint.</param>
@@ -50,8 +51,16 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
         if (bytes > int.MaxValue)
             return weight;
         if (!copies.HasRoom(bytes))
-            checkpoint.Release();
+            ReleaseCopied();
+        copied.Add(weight);
         return WeightInterleaving.Interleave(weight, copies.TakeSpan((int)bytes), threads);
+    }
+
+    /// <summary>Gives back what was copied.</summary>
+    internal void ReleaseCopied()
+    {
+        checkpoint.Release(copied);
+        copied.Clear();
     }
 
     private WeightMatrix Copy(WeightMatrix weight)
@@ -60,6 +69,7 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
         small.Add(buffer);
         for (var row = 0; row < weight.Rows; row++)
             weight.Row(row).CopyTo(buffer.Span<byte>(row * weight.RowBytes, (int)weight.RowBytes));
+        copied.Add(weight);
         return WeightMatrix.Over(weight.Format, buffer, weight.Rows, weight.Cols);
     }
 }

@@ -23,9 +23,9 @@ internal static class LocalModels
             Engine = options.Run.Engine with { CacheTokens = cacheTokens, MaxSequences = options.MaxSequences, MaxWaiting = options.MaxWaiting },
         };
         run.MakePrefixCacheFolder();
-        return new LocalModel(name, MemoryPlan.For(checkpoint, cacheTokens, run.Engine.Forward.Cache).RequiredBytes, options.Resident, (progress, notice) =>
+        return new LocalModel(name, MemoryPlan.For(checkpoint, cacheTokens, run.Engine.Forward.Cache).RequiredBytes, options.Resident, (progress, notice, cancellation) =>
         {
-            var model = HadalModel.Load(path, run, progress, notice);
+            var model = HadalModel.Load(path, run, progress, notice, cancellation);
             return new ServedModel(name, model.Engine, model.Tokenizer, model.Template, model);
         });
     }

@@ -1,3 +1,4 @@
+using Hadal.Server.Requests;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -28,7 +29,7 @@ internal sealed partial class ModelService(HadalServerOptions options, ModelShel
             notReady = null;
             await Task.Delay(Timeout.InfiniteTimeSpan, time, stoppingToken);
         }
-        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        catch (Exception exception) when (lifetime.ApplicationStopping.IsCancellationRequested && exception is OperationCanceledException or RequestRejectedException)
         {
             // The host stops.
         }

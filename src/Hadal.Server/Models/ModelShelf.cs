@@ -16,6 +16,7 @@ internal sealed partial class ModelShelf : IAsyncDisposable
     private readonly TimeProvider time;
     private readonly ILogger logger;
     private readonly SemaphoreSlim loading = new(1);
+    private readonly CancellationTokenSource stopping = new();
     private readonly Lock gate = new();
     private bool closing;
 
@@ -65,7 +66,7 @@ internal sealed partial class ModelShelf : IAsyncDisposable
             MakeRoom(slot.Model);
             LogLoading(logger, name);
             var started = time.GetTimestamp();
-            var served = await Task.Run(() => slot.Model.Load(new LoadingProgress(this, name), line => LogNotice(logger, name, line)), CancellationToken.None);
+            var served = await Task.Run(() => slot.Model.Load(new LoadingProgress(this, name), line => LogNotice(logger, name, line), stopping.Token), CancellationToken.None);
             LogLoaded(logger, name, time.GetElapsedTime(started).TotalSeconds);
             lock (gate)
             {
@@ -79,25 +80,27 @@ internal sealed partial class ModelShelf : IAsyncDisposable
             served.Dispose();
             throw Closing();
         }
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+        {
+            throw Closing();
+        }
         finally
         {
             loading.Release();
         }
     }
 
-    /// <summary>Refuses new requests and waits for those on the models.</summary>
+    /// <summary>Refuses new requests, gives up a model that is being loaded and waits for requests on the others.</summary>
     public async Task DrainAsync(CancellationToken cancellation)
     {
-        lock (gate)
-            closing = true;
+        await CloseAsync();
         await Task.WhenAll(Loaded.Select(l => l.Model.Engine.DrainAsync(cancellation)));
     }
 
     /// <summary>Unloads every model; requests still on them fail.</summary>
     public async ValueTask DisposeAsync()
     {
-        lock (gate)
-            closing = true;
+        await CloseAsync();
         await loading.WaitAsync();
         foreach (var slot in slots.Values)
         {
@@ -110,6 +113,13 @@ internal sealed partial class ModelShelf : IAsyncDisposable
 
     private static RequestRejectedException Closing() =>
         new("The server is shutting down.", null, "server_shutting_down", 503, "server_error") { RetryAfter = BusySeconds };
+
+    private Task CloseAsync()
+    {
+        lock (gate)
+            closing = true;
+        return stopping.CancelAsync();
+    }
 
     private Lease? TryTake(Slot slot)
     {

@@ -44,5 +44,5 @@ internal sealed class ServedModel(string name, InferenceEngine engine, Tokenizer
 /// <param name="Name">The name clients use.</param>
 /// <param name="Bytes">Memory it takes, weights and cache.</param>
 /// <param name="Resident">Whether it stays once it is loaded.</param>
-/// <param name="Load">Loads it, says how far it is, and from then on what is worth a line in the log.</param>
-internal sealed record LocalModel(string Name, long Bytes, bool Resident, Func<IProgress<double>, Action<string>, ServedModel> Load);
+/// <param name="Load">Loads it, says how far it is, and from then on what is worth a line in the log; ends early when it is cancelled.</param>
+internal sealed record LocalModel(string Name, long Bytes, bool Resident, Func<IProgress<double>, Action<string>, CancellationToken, ServedModel> Load);

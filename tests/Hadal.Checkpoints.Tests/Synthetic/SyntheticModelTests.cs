@@ -2,6 +2,7 @@ using Hadal.Checkpoints.Config;
 using Hadal.Checkpoints.Conversion;
 using Hadal.Checkpoints.Synthetic;
 using Hadal.Checkpoints.Tokenization;
+using Hadal.Numerics;
 using Hadal.Numerics.Formats;
 using Hadal.Numerics.Kernels;
 using Hadal.Numerics.Threading;
@@ -55,6 +56,35 @@ public sealed class SyntheticModelTests
         finally
         {
             File.Delete(path);
+        }
+    }
+
+    [Fact]
+    public void WhatWasGivenBackIsMadeAgain()
+    {
+        using var made = new SyntheticCheckpoint(Lite, FormatMix.Parse("q4_k_m"), seed: 5);
+        using var other = new SyntheticCheckpoint(Lite, FormatMix.Parse("q4_k_m"), seed: 5);
+        WeightMatrix Matrix(Checkpoint checkpoint, TensorEntry tensor) => checkpoint.Matrix(tensor.Name, (int)tensor.Shape[0], (int)tensor.Shape[1]);
+
+        // In another order and after others were given back: only the name and the seed decide.
+        foreach (var tensor in other.Tensors.Reverse())
+            Matrix(other, tensor);
+        for (var i = 0; i < made.Tensors.Count; i++)
+        {
+            var matrix = Matrix(made, made.Tensors[i]);
+            if (i % 2 == 0)
+                continue;
+            made.Release([matrix]);
+            made.Release([matrix]);
+            if (OperatingSystem.IsLinux() && matrix.ByteLength > 1 << 14)
+                Assert.False(matrix.Row(matrix.Rows / 2).ContainsAnyExcept((byte)0), "its memory was kept");
+        }
+
+        foreach (var tensor in made.Tensors)
+        {
+            var (matrix, expected) = (Matrix(made, tensor), Matrix(other, tensor));
+            for (var row = 0; row < matrix.Rows; row++)
+                Assert.True(matrix.Row(row).SequenceEqual(expected.Row(row)), $"{tensor.Name} row {row}");
         }
     }
 

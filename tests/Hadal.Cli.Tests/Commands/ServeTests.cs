@@ -36,20 +36,14 @@ public sealed partial class ServeTests
     [Fact]
     public async Task WhatCannotBeServedIsSaidInOneLine()
     {
-        Assert.Contains("no key is set", (await CommandLineRun.Hadal("serve", "--model", DemoModelPath(), "--host", "*", "--port", "0")).AssertFailed(ExitCode.Failed));
+        using var demo = new DemoFolder();
+        Assert.Contains("no key is set", (await CommandLineRun.Hadal("serve", "--model", demo.Path, "--host", "*", "--port", "0")).AssertFailed(ExitCode.Failed));
         Assert.Contains("no such file", (await CommandLineRun.Hadal("serve", "--config", "no-such-file.json")).AssertFailed(ExitCode.Failed));
         (await CommandLineRun.Hadal("serve", "--model", "no/such/model")).AssertFailed(ExitCode.Failed);
         (await CommandLineRun.Hadal("serve", "--port", "70000")).AssertFailed(ExitCode.Usage);
         (await CommandLineRun.Hadal("conform", "ftp://x")).AssertFailed(ExitCode.Usage);
         (await CommandLineRun.Hadal("conform", "http://127.0.0.1:1/v1")).AssertFailed(ExitCode.Failed);
         (await CommandLineRun.Hadal("load", "http://127.0.0.1:1/v1", "--key-variable", "HADAL_NO_SUCH_VARIABLE")).AssertFailed(ExitCode.Failed);
-    }
-
-    private static string DemoModelPath()
-    {
-        var folder = Directory.CreateTempSubdirectory("hadal-").FullName;
-        Checkpoints.RandomModel.Write(folder, 1);
-        return folder;
     }
 
     [GeneratedRegex(@"http://127\.0\.0\.1:\d+(?=,)")]

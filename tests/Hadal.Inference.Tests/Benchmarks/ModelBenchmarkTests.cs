@@ -97,12 +97,13 @@ public sealed class ModelBenchmarkTests
     public void RepackedWeightsGiveTheSameBits(string mix)
     {
         using var checkpoint = new SyntheticCheckpoint(Small, FormatMix.Parse(mix));
+        using var copied = new SyntheticCheckpoint(Small, FormatMix.Parse(mix));
         var plan = MemoryPlan.For(checkpoint, 64);
         Assert.False(RepackedWeights.Pays(checkpoint, plan with { AvailableBytes = plan.RequiredBytes }), "no memory for copies");
         Assert.SkipUnless(RepackedWeights.Pays(checkpoint, plan), "this processor multiplies weights as they lie in the file");
         using var threads = new KernelThreads(2);
-        using var repacked = new RepackedWeights(checkpoint, threads);
-        float[][] logits = [.. new[] { new DeepSeek(checkpoint), new DeepSeek(checkpoint, repacked: repacked) }.Select(model =>
+        using var repacked = new RepackedWeights(copied, threads);
+        float[][] logits = [.. new[] { new DeepSeek(checkpoint), new DeepSeek(copied, repacked: repacked) }.Select(model =>
         {
             using var pool = new CachePool(Small, 64, 8);
             using var cache = new SequenceCache(pool);
@@ -113,6 +114,18 @@ public sealed class ModelBenchmarkTests
         })];
         Assert.Equal(11 * Small.VocabSize, logits[0].Length);
         Assert.Equal(logits[0], logits[1]);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void LoadingEndsWhenItIsCancelled(bool repack)
+    {
+        using var checkpoint = new SyntheticCheckpoint(Small, FormatMix.Parse("q8_0"));
+        using var threads = new KernelThreads(1);
+        using var repacked = repack ? new RepackedWeights(checkpoint, threads) : null;
+        using var late = new CancellationTokenSource();
+        Assert.Throws<OperationCanceledException>(() => new DeepSeek(checkpoint, progress: new After(0, late), repacked: repacked, cancellation: late.Token));
     }
 
     [Fact]

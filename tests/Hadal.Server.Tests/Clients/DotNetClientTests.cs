@@ -107,7 +107,7 @@ public sealed class DotNetClientTests(RandomModelFolder folder)
         Assert.Contains(forecast.Result.Sky, (Sky[])[Sky.Clear, Sky.Cloudy]);
 
         // The same code on the model itself: what HadalChatClient gives and what the wire gives are one answer.
-        using var model = HadalModel.Load(folder.Path, new HadalModelOptions { Threads = 1, Engine = new Inference.Engine.EngineOptions { CacheTokens = 1024 } });
+        using var model = HadalModel.Load(folder.Path, new HadalModelOptions { Threads = 1, Engine = new Inference.Engine.EngineOptions { CacheTokens = 1024 } }, cancellation: Cancellation);
         using var direct = model.CreateChatClient();
         var options = new ChatOptions { MaxOutputTokens = 16, Temperature = 0 };
         Assert.Equal((await direct.GetResponseAsync("Hello", options, Cancellation)).Text, (await typed.GetResponseAsync("Hello", options, Cancellation)).Text);

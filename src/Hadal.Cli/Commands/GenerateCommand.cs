@@ -28,9 +28,11 @@ internal static class GenerateCommand
             "hadal generate --model path/to/model --prompt \"The deep sea\" --max-new-tokens 8 --json --logprobs 5 --seed 1");
         var model = new ModelOptions(command, ModelPlace.OptionOrBundled).Running(command).Arithmetic(command, staysLong: false).CacheType(command);
         var prompt = TypedOptions.Text("--prompt", "TEXT", "The text to continue.");
+        var promptFile = TypedOptions.Text("--prompt-file", "FILE", "A UTF-8 file with the text to continue; - is standard input.");
         command.Add(prompt);
+        command.Add(promptFile);
         var tokens = new TokenInput(command);
-        command.ExactlyOneOf([prompt, .. tokens.Options]);
+        command.ExactlyOneOf([prompt, promptFile, .. tokens.Options]);
         var newTokens = TypedOptions.Integer("--max-new-tokens", $"Most tokens to generate. [default: {DefaultNewTokens}]", 0);
         var context = TypedOptions.Integer("--context", "Most tokens of prompt and output together. [default: what the request needs]", 1);
         command.Add(newTokens);
@@ -60,7 +62,7 @@ internal static class GenerateCommand
             var given = tokens.Read(result);
             var path = model.Path(result, terminal);
             var tokenizer = given is null ? ModelTokenizer.Open(path) : ModelTokenizer.OpenOrNull(path);
-            var ids = given ?? Encode(tokenizer!, result.GetValue(prompt)!);
+            var ids = given ?? Encode(tokenizer!, result.GetValue(promptFile) is { } file ? TextFile.ReadAll(file) : Encoding.UTF8.GetBytes(result.GetValue(prompt)!));
             var needed = (int)Math.Min(int.MaxValue, ids.Length + (long)limit);
             var contextTokens = result.GetValue(context) ?? needed;
             using var loaded = model.Load(path, result, terminal, config => Math.Min(contextTokens, config.MaxPositionEmbeddings), cancellation);
@@ -90,10 +92,11 @@ internal static class GenerateCommand
         return command;
     }
 
-    private static int[] Encode(Tokenizer tokenizer, string prompt)
+    private static int[] Encode(Tokenizer tokenizer, byte[] prompt)
     {
-        var ids = tokenizer.Encode(prompt, addBos: tokenizer.AddBos);
-        return ids.Length > 0 ? ids : throw new CommandException("--prompt: expected a text, found nothing that gives a token", "give at least one character", ExitCode.Usage);
+        var ids = new List<int>();
+        tokenizer.EncodeUtf8(prompt, ids, addBos: tokenizer.AddBos);
+        return ids.Count > 0 ? [.. ids] : throw new CommandException("the prompt: expected a text, found nothing that gives a token", "give at least one character", ExitCode.Usage);
     }
 
     // One generation: what came of it, and how long it took.

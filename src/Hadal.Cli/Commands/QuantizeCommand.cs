@@ -43,13 +43,13 @@ internal static class QuantizeCommand
         command.Validators.Add(result =>
         {
             // By its word: a value that failed to parse cannot be asked for.
-            var target = result.GetResult(to)?.Tokens is [var word] ? word.Value : null;
+            bool IsTo(string target) => result.GetResult(to)?.Tokens is [var word] && word.Value.Equals(target, StringComparison.OrdinalIgnoreCase);
             bool Given(Option option) => result.GetResult(option) is { Implicit: false };
-            if (target == "gguf" && !Given(type))
+            if (IsTo("gguf") && !Given(type))
                 result.AddError("--to gguf needs --type");
-            foreach (var option in new Option[] { type, dropMtp, wholeKvB }.Where(o => target == "fp8" && Given(o)))
+            foreach (var option in new Option[] { type, dropMtp, wholeKvB }.Where(o => IsTo("fp8") && Given(o)))
                 result.AddError($"{option.Name} goes with --to gguf only");
-            if (target == "gguf" && Given(ue8m0))
+            if (IsTo("gguf") && Given(ue8m0))
                 result.AddError($"{ue8m0.Name} goes with --to fp8 only");
         });
         command.SetAction((result, cancellation) =>

@@ -9,8 +9,6 @@ namespace Hadal.Cli.Commands;
 /// <summary><c>hadal tokenize</c>: text to token ids, and back.</summary>
 internal static class TokenizeCommand
 {
-    private const string StandardInput = "-";
-
     /// <summary>Describes the command.</summary>
     public static Command Create(Terminal terminal)
     {
@@ -40,7 +38,7 @@ internal static class TokenizeCommand
             if (result.GetValue(text) is { } given)
                 terminal.Out.WriteLine(work.Text(Encoding.UTF8.GetBytes(given)));
             else if (result.GetValue(file) is { } path)
-                terminal.Out.WriteLine(work.Text(ReadAll(path)));
+                terminal.Out.WriteLine(work.Text(TextFile.ReadAll(path)));
             else
                 Lines(result.GetValue(jsonl)!, work, terminal, cancellation);
             return Task.FromResult(ExitCode.Success);
@@ -48,19 +46,9 @@ internal static class TokenizeCommand
         return command;
     }
 
-    private static byte[] ReadAll(string path)
-    {
-        if (path != StandardInput)
-            return File.ReadAllBytes(path);
-        using var input = Console.OpenStandardInput();
-        using var bytes = new MemoryStream();
-        input.CopyTo(bytes);
-        return bytes.ToArray();
-    }
-
     private static void Lines(string path, Work work, Terminal terminal, CancellationToken cancellation)
     {
-        using var reader = new StreamReader(path == StandardInput ? Console.OpenStandardInput() : File.OpenRead(path), Encoding.UTF8);
+        using var reader = new StreamReader(TextFile.Open(path), Encoding.UTF8);
         for (var number = 1; reader.ReadLine() is { } line; number++)
         {
             cancellation.ThrowIfCancellationRequested();

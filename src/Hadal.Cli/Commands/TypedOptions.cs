@@ -44,7 +44,7 @@ internal static class TypedOptions
             ? OneOf(name, $"{help} [default: {choices[0].Word}]", choices)
             : throw new ArgumentException($"{name}: the first choice, {choices[0].Word}, is not the default value", nameof(choices));
 
-    /// <summary>One of a few words; the type's default value where it is not given.</summary>
+    /// <summary>One of a few words, in any case; the type's default value where it is not given.</summary>
     public static Option<T> OneOf<T>(string name, string help, params (string Word, T Value)[] choices) => new(name)
     {
         Description = help,
@@ -53,7 +53,7 @@ internal static class TypedOptions
         {
             foreach (var (word, value) in choices)
             {
-                if (Text(result) == word)
+                if (Text(result).Equals(word, StringComparison.OrdinalIgnoreCase))
                     return value;
             }
 

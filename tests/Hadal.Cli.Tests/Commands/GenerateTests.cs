@@ -87,6 +87,26 @@ public sealed class GenerateTests(DemoFolder demo) : IClassFixture<DemoFolder>
     }
 
     [Fact]
+    public async Task APromptInAFileIsContinuedLikeAnyOther()
+    {
+        var file = Path.GetTempFileName();
+        try
+        {
+            const string Prompt = "The deep sea, 深海\n";
+            await File.WriteAllTextAsync(file, Prompt, TestContext.Current.CancellationToken);
+            string[] args = ["generate", "--model", demo.Path, "--max-new-tokens", "6", "--temperature", "0", "--ids"];
+            var run = (await CommandLineRun.Hadal([.. args, "--prompt-file", file])).AssertSucceeded();
+            Assert.Equal((await CommandLineRun.Hadal([.. args, "--prompt", Prompt])).AssertSucceeded().Out, run.Out);
+            File.Delete(file);
+            Assert.Contains(file, (await CommandLineRun.Hadal([.. args, "--prompt-file", file])).AssertFailed(ExitCode.Failed));
+        }
+        finally
+        {
+            File.Delete(file);
+        }
+    }
+
+    [Fact]
     public async Task ABiasForcesAToken()
     {
         var run = (await CommandLineRun.Hadal("generate", "--model", demo.Path, "--tokens", "70", "--max-new-tokens", "3", "--ids", "--temperature", "0", "--logit-bias", "70=1e9")).AssertSucceeded();
@@ -119,7 +139,7 @@ public sealed class GenerateTests(DemoFolder demo) : IClassFixture<DemoFolder>
 
     [Theory]
     [InlineData("--prompt and --tokens exclude each other", "--prompt", "a", "--tokens", "1")]
-    [InlineData("one of --prompt, --tokens, --tokens-file is needed")]
+    [InlineData("one of --prompt, --prompt-file, --tokens, --tokens-file is needed")]
     [InlineData("--temperature: expected a number of at least 0, found '-1'", "--prompt", "a", "--temperature", "-1")]
     [InlineData("--temperature: expected a number of at least 0, found 'NaN'", "--prompt", "a", "--temperature", "NaN")]
     [InlineData("--top-p: expected a number above 0 and at most 1, found '1.5'", "--prompt", "a", "--top-p", "1.5")]

@@ -48,6 +48,7 @@ public sealed class QuantizeTests(DemoFolder demo) : IClassFixture<DemoFolder>, 
     [Theory]
     [InlineData("--to gguf needs --type", "--to", "gguf", "--output", "o")]
     [InlineData("--type goes with --to gguf only", "--to", "fp8", "--type", "Q8_0", "--output", "o")]
+    [InlineData("--type goes with --to gguf only", "--to", "FP8", "--type", "q8_0", "--output", "o")]
     [InlineData("--to: expected one of fp8, gguf, found 'zip'", "--to", "zip", "--output", "o")]
     [InlineData("Option '--to' is required", "--output", "o")]
     public async Task AWrongCommandLineIsNamed(string line, params string[] args) =>

@@ -85,11 +85,35 @@ public sealed class HostTests(RandomModelFolder folder)
         using var listener = new ActivityListener { ShouldListenTo = s => s.Name == "Hadal.Server", Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllData, ActivityStopped = a => { lock (spans) spans.Add(a); } };
         ActivitySource.AddActivityListener(listener);
         await using var server = await RunningServer.OfFolder(folder.Path, o => o with { Aliases = new Dictionary<string, string> { ["spanned"] = "random" } });
-        await server.PostOk("v1/chat/completions", """{"model":"spanned","messages":[{"role":"user","content":"x"}],"max_tokens":2,"logit_bias":{"1":-100}}""");
-        Activity span;
-        lock (spans)
-            span = Assert.Single(spans, s => s.DisplayName == "chat spanned");
+        var usage = (await server.PostOk("v1/chat/completions", """{"model":"spanned","messages":[{"role":"user","content":"x"}],"max_tokens":2,"logit_bias":{"1":-100}}""")).GetProperty("usage");
+        var span = Assert.Single(Spans("chat spanned"));
         Assert.Equal((2L, "hadal"), ((long)span.GetTagItem("gen_ai.usage.output_tokens")!, span.GetTagItem("gen_ai.provider.name")));
+
+        // A client that goes away after some tokens of its two answers has had them.
+        var prompt = usage.GetProperty("prompt_tokens").GetInt64();
+        using (var response = await server.OpenStream("v1/chat/completions", """{"model":"spanned","messages":[{"role":"user","content":"x"}],"n":2,"max_tokens":4000,"stream":true,"logprobs":true,"logit_bias":{"1":-100}}"""))
+        {
+            using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(Cancellation));
+            var seen = new int[2];
+            while (seen.Min() < 3)
+            {
+                if (await reader.ReadLineAsync(Cancellation) is { Length: > 0 } line && JsonDocument.Parse(line["data: ".Length..]).RootElement.GetProperty("choices")[0] is var choice && choice.TryGetProperty("logprobs", out _))
+                    seen[choice.GetProperty("index").GetInt32()]++;
+            }
+        }
+
+        List<Activity> both;
+        while ((both = Spans("chat spanned")).Count < 2)
+            await Task.Delay(20, Cancellation);
+        Assert.Equal(ActivityStatusCode.Error, both[1].Status);
+        Assert.Equal(2 * prompt, (long)both[1].GetTagItem("gen_ai.usage.input_tokens")!);
+        Assert.InRange((long)both[1].GetTagItem("gen_ai.usage.output_tokens")!, 6, 7999);
+
+        List<Activity> Spans(string name)
+        {
+            lock (spans)
+                return [.. spans.Where(s => s.DisplayName == name)];
+        }
     }
 
     [Fact]

@@ -7,7 +7,9 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Hadal.Server.Tests;
 
-/// <summary>Many clients, clients that go, a server that stops, models that make room for each other.</summary>
+/// <summary>Many clients, clients that go, a server that stops, models that make room for each other. By themselves: the handles of this process are counted.</summary>
+[CollectionDefinition(nameof(LoadTests), DisableParallelization = true)]
+[Collection(nameof(LoadTests))]
 public sealed class LoadTests(RandomModelFolder folder)
 {
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;

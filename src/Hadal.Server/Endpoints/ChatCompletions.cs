@@ -21,7 +21,8 @@ internal sealed class ChatCompletions(HadalServerOptions options, UpstreamRelay 
         var request = ChatCompletionRequest.Read(fields);
         using var lease = await shelf.TakeAsync(local, context.RequestAborted);
         var chat = new ReadyChat(ChatPlan.Of(request), lease.Model, TimeSpan.FromSeconds(options.MaxSeconds));
-        var steps = watch.Watch("chat", request.Model, ChatAnswers.Begin(chat, request.N, context.RequestAborted), s => s.Usage?.Usage);
+        var counts = new TokenCounts();
+        var steps = watch.Watch("chat", request.Model, ChatAnswers.Begin(chat, request.N, counts, context.RequestAborted), counts);
         var (id, created) = ($"chatcmpl-{Guid.NewGuid():N}", time.GetUtcNow().ToUnixTimeSeconds());
         if (request.Stream)
             await StreamAsync(context, request, lease.Model, steps, id, created);

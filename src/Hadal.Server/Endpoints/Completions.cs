@@ -25,10 +25,11 @@ internal sealed class Completions(HadalServerOptions options, UpstreamRelay rela
         TokenIds.CheckBiases(request, model);
         var prompts = request.Prompts.Select(p => Prompt(request, p, model)).ToList();
         var requests = prompts.Select(p => Generation(request, p, model)).ToList();
+        var counts = new TokenCounts();
         var steps = watch.Watch("text_completion", request.Model, Streams.Begin(
             prompts.Count * request.N,
-            (index, stop) => Read(request, model, prompts[index / request.N], index, model.Engine.Submit(requests[index / request.N] with { Sampling = request.Sampling(index % request.N, request.Logprobs) }, stop)),
-            context.RequestAborted), s => s.Usage);
+            (index, stop) => Read(request, model, prompts[index / request.N], index, counts.Submit(model.Engine, requests[index / request.N] with { Sampling = request.Sampling(index % request.N, request.Logprobs) }, stop)),
+            context.RequestAborted), counts);
         var answer = new Completion($"cmpl-{Guid.NewGuid():N}", time.GetUtcNow().ToUnixTimeSeconds(), request.Model, []) { SystemFingerprint = model.Fingerprint };
         if (request.Stream)
             await StreamAsync(context, request, steps, answer);

@@ -21,7 +21,8 @@ internal sealed class Responses(HadalServerOptions options, UpstreamRelay relay,
         var request = ResponsesRequest.Read(fields);
         using var lease = await shelf.TakeAsync(local, context.RequestAborted);
         var chat = new ReadyChat(Plan(request), lease.Model, TimeSpan.FromSeconds(options.MaxSeconds));
-        var steps = watch.Watch("chat", request.Model, ChatAnswers.Begin(chat, 1, context.RequestAborted), s => s.Usage?.Usage);
+        var counts = new TokenCounts();
+        var steps = watch.Watch("chat", request.Model, ChatAnswers.Begin(chat, 1, counts, context.RequestAborted), counts);
         var builder = new ResponseBuilder(request, time.GetUtcNow().ToUnixTimeSeconds());
         if (request.Stream)
         {

@@ -3,6 +3,7 @@ using Hadal.Inference.Chat;
 using Hadal.Inference.Generation;
 using Hadal.Inference.Sampling;
 using Hadal.Server.Answers;
+using Hadal.Server.Telemetry;
 
 namespace Hadal.Server.Generation;
 
@@ -20,11 +21,13 @@ internal static class ChatAnswers
     /// <summary>
     /// Begins every answer at once, so that a full queue is known before anything is sent, and gives their steps as they come.
     /// </summary>
+    /// <param name="chat">The conversation.</param>
+    /// <param name="count">How many answers.</param>
+    /// <param name="tokens">Counts their tokens.</param>
+    /// <param name="cancellation">Ends them.</param>
     /// <exception cref="Inference.Engine.QueueFullException">Too many requests are waiting.</exception>
-    public static IAsyncEnumerable<ChatStep> Begin(ReadyChat chat, int count, CancellationToken cancellation)
-    {
-        return Streams.Begin(count, (choice, stop) => Read(chat, choice, chat.Model.Engine.Submit(chat.Request(choice), stop)), cancellation);
-    }
+    public static IAsyncEnumerable<ChatStep> Begin(ReadyChat chat, int count, TokenCounts tokens, CancellationToken cancellation) =>
+        Streams.Begin(count, (choice, stop) => Read(chat, choice, tokens.Submit(chat.Model.Engine, chat.Request(choice), stop)), cancellation);
 
     private static async IAsyncEnumerable<ChatStep> Read(ReadyChat chat, int choice, IAsyncEnumerable<GenerationEvent> events)
     {

@@ -33,6 +33,7 @@ internal static class Streams
     private static async IAsyncEnumerable<T> Merge<T>(List<IAsyncEnumerable<T>> streams, CancellationTokenSource stop)
     {
         using var owned = stop;
+        var all = Task.CompletedTask;
         try
         {
             if (streams.Count == 1)
@@ -43,7 +44,7 @@ internal static class Streams
             }
 
             var items = Channel.CreateBounded<T>(Ahead);
-            var all = Task.WhenAll(streams.Select(Pump));
+            all = Task.WhenAll(streams.Select(Pump));
             _ = all.ContinueWith(done => items.Writer.TryComplete(done.Exception?.InnerException), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
             await foreach (var item in items.Reader.ReadAllAsync(stop.Token))
                 yield return item;
@@ -58,6 +59,9 @@ internal static class Streams
         finally
         {
             await stop.CancelAsync();
+
+            // Each has ended when this has: what they count is known.
+            await all.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 }

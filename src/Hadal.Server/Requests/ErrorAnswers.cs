@@ -49,8 +49,10 @@ internal sealed partial class ErrorAnswers(ILogger<ErrorAnswers> logger)
 #pragma warning restore CA1031
         {
             var rejected = Explain(exception);
-            if (rejected.Status >= StatusCodes.Status500InternalServerError)
+            if (rejected.Status == StatusCodes.Status500InternalServerError)
                 LogFailure(logger, context.Request.Method, context.Request.Path, exception);
+            else if (rejected.Status > StatusCodes.Status500InternalServerError)
+                LogRefusal(logger, context.Request.Method, context.Request.Path, rejected.Status, exception.Message);
             await WriteAsync(context, rejected);
         }
     }
@@ -91,6 +93,9 @@ internal sealed partial class ErrorAnswers(ILogger<ErrorAnswers> logger)
         context.Response.ContentType = "application/json; charset=utf-8";
         await JsonSerializer.SerializeAsync(context.Response.Body, answer, Wire.Json, context.RequestAborted);
     }
+
+    [LoggerMessage(LogLevel.Warning, "{Method} {Path} answered with {Status}: {Reason}")]
+    private static partial void LogRefusal(ILogger logger, string method, string path, int status, string reason);
 
     [LoggerMessage(LogLevel.Error, "{Method} {Path} failed")]
     private static partial void LogFailure(ILogger logger, string method, string path, Exception exception);

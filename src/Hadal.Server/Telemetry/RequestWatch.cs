@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Hadal.Inference.Generation;
 using Microsoft.Extensions.Logging;
 
 namespace Hadal.Server.Telemetry;
@@ -25,18 +24,23 @@ internal sealed partial class RequestWatch
     public Watched Begin(string operation, string provider, string model) => new(this, operation, provider, model);
 
     /// <summary>Reads an answer of this server's models, watching.</summary>
-    public async IAsyncEnumerable<T> Watch<T>(string operation, string model, IAsyncEnumerable<T> steps, Func<T, GenerationUsage?> usage)
+    public async IAsyncEnumerable<T> Watch<T>(string operation, string model, IAsyncEnumerable<T> steps, TokenCounts counts)
     {
         using var watched = Begin(operation, "hadal", model);
-        await foreach (var step in steps)
+        try
         {
-            watched.FirstPiece();
-            if (usage(step) is { } used)
-                watched.Add(used.PromptTokens, used.CachedTokens, used.GeneratedTokens);
-            yield return step;
-        }
+            await foreach (var step in steps)
+            {
+                watched.FirstPiece();
+                yield return step;
+            }
 
-        watched.Complete();
+            watched.Complete();
+        }
+        finally
+        {
+            watched.Add(counts.Input, counts.Cached, counts.Output);
+        }
     }
 
     [LoggerMessage(LogLevel.Information, "{Operation} {Model} ({Provider}): {Input} tokens in, {Cached} cached, {Output} out, first after {First:0.000} s, {Seconds:0.000} s{Error}")]

@@ -80,6 +80,8 @@ public sealed class SavedPrefixesTests(RandomModelFolder folder) : IDisposable
         File.WriteAllText(prefixes, "a file");
         Assert.StartsWith($"{prefixes}: expected a folder", Assert.Throws<IOException>(() => Run(CacheFormat.F32)).Message);
         Assert.Throws<IOException>(() => new HadalModelOptions { PrefixCacheFolder = "" }.MakePrefixCacheFolder());
+        if (OperatingSystem.IsLinux())
+            Assert.StartsWith("/proc: expected a folder", Assert.Throws<IOException>(() => new HadalModelOptions { PrefixCacheFolder = "/proc" }.MakePrefixCacheFolder()).Message);
         File.Delete(prefixes);
         var (_, notices) = Run(CacheFormat.F32, () => Directory.Delete(prefixes));
         Assert.Contains("could not be saved", Assert.Single(notices));

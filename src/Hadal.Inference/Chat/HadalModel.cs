@@ -30,17 +30,19 @@ public sealed record HadalModelOptions
     public string? PrefixCacheFolder { get; init; }
 
     /// <summary>Makes <see cref="PrefixCacheFolder"/>, if there is to be one. Loading does it, too; a program that loads later learns sooner that it cannot be.</summary>
-    /// <exception cref="IOException">It cannot be made.</exception>
+    /// <exception cref="IOException">It cannot be made, or no file can be made in it.</exception>
     public void MakePrefixCacheFolder()
     {
         try
         {
-            if (PrefixCacheFolder is not null)
-                Directory.CreateDirectory(PrefixCacheFolder);
+            if (PrefixCacheFolder is null)
+                return;
+            Directory.CreateDirectory(PrefixCacheFolder);
+            using var probe = new FileStream(Path.Combine(PrefixCacheFolder, $"{Guid.NewGuid():N}.probe"), FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.DeleteOnClose);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
-            throw new IOException($"{PrefixCacheFolder}: expected a folder for the prefix cache, or a place where one can be made: {e.Message}", e);
+            throw new IOException($"{PrefixCacheFolder}: expected a folder for the prefix cache that can be written to, or a place where one can be made: {e.Message}", e);
         }
     }
 

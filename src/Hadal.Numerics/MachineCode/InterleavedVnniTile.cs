@@ -40,7 +40,8 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
     private const int TopMask = 0xF0;
     private const int TopBits = 4;
 
-    // With so few tokens the rounds of a super-block lie one behind the other, its scales in registers.
+    // With so few tokens the rounds of a super-block lie one behind the other, its scales in registers; but for whole codes where every line is asked for: from
+    // memory a loop of rounds is faster there, docs/LOG.md.
     private const int UnrolledTokens = 4;
 
     // Registers that codes may take before constants do.
@@ -61,7 +62,7 @@ internal sealed class InterleavedVnniTile(InterleavedPanel panel, int tokens, Pa
 
     private int ZeroPoint => Panel.IsSigned ? SignedZero : Panel.ZeroPoint;
 
-    private bool IsUnrolled => HasPackedScales && Tokens <= UnrolledTokens;
+    private bool IsUnrolled => HasPackedScales && Tokens <= UnrolledTokens && (!everyLine || Panel.Expands);
 
     /// <inheritdoc/>
     protected override void AskForPage()

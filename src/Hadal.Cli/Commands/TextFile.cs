@@ -13,6 +13,8 @@ internal static class TextFile
     /// <param name="path">The file, or <c>-</c>.</param>
     public static byte[] ReadAll(string path)
     {
+        if (path != StandardInput)
+            return File.ReadAllBytes(path);
         using var input = Open(path);
         using var bytes = new MemoryStream();
         input.CopyTo(bytes);

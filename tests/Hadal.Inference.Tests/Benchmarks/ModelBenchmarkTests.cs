@@ -103,6 +103,8 @@ public sealed class ModelBenchmarkTests
         Assert.SkipUnless(RepackedWeights.Pays(checkpoint, plan), "this processor multiplies weights as they lie in the file");
         using var threads = new KernelThreads(2);
         using var repacked = new RepackedWeights(copied, threads);
+        var source = copied.Matrix("model.layers.1.mlp.experts.0.up_proj.weight", Small.MoeIntermediateSize, Small.HiddenSize);
+        Assert.True(source.Row(128).ContainsAnyExcept((byte)0));
         float[][] logits = [.. new[] { new DeepSeek(checkpoint), new DeepSeek(copied, repacked: repacked) }.Select(model =>
         {
             using var pool = new CachePool(Small, 64, 8);
@@ -114,6 +116,8 @@ public sealed class ModelBenchmarkTests
         })];
         Assert.Equal(11 * Small.VocabSize, logits[0].Length);
         Assert.Equal(logits[0], logits[1]);
+        if (OperatingSystem.IsLinux())
+            Assert.False(source.Row(128).ContainsAnyExcept((byte)0), "what was copied was not given back");
     }
 
     [Theory]

@@ -56,9 +56,8 @@ internal sealed class LoadedModel : IDisposable
                 terminal.Notice($"assumed: {assumption}");
             var plan = MemoryPlan.For(checkpoint, cacheTokens(checkpoint.Config), cache);
             terminal.Notice($"weights {Display.Bytes(plan.WeightBytes)}, cache {Display.Bytes(plan.CacheBytes)} for {plan.CacheTokens} tokens; {Display.Bytes(plan.AvailableBytes)} available");
-            plan.Check();
             pool = new KernelThreads(threads);
-            copies = repack && RepackedWeights.Pays(checkpoint, plan) ? new RepackedWeights(checkpoint, pool) : null;
+            copies = RepackedWeights.Plan(checkpoint, plan, pool, repack);
             if (copies is not null)
                 terminal.Notice("repacking weights into the order that this processor multiplies fastest");
             using var progress = new ProgressLine(terminal, copies is null ? "loading" : "loading and repacking");

@@ -4,7 +4,8 @@ namespace Hadal.Numerics;
 /// Native memory handed out piece by piece and freed at once: weights one behind the other, so that matrices of a megabyte or two lie in the system's large
 /// pages, too, which a <see cref="NativeBuffer"/> for each would not fill. Not thread-safe.
 /// </summary>
-public sealed unsafe class NativeArena : IDisposable
+/// <param name="inHugePages">Whether it lies in <see cref="HugePages"/> as long as there are any, behind that in ordinary memory.</param>
+public sealed unsafe class NativeArena(bool inHugePages = false) : IDisposable
 {
     private const long BlockBytes = 64L << 20;
     private const int Alignment = 64;
@@ -23,7 +24,8 @@ public sealed unsafe class NativeArena : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(byteLength);
         if (!HasRoom(byteLength))
         {
-            blocks.Add(new NativeBuffer(Math.Max(BlockBytes, byteLength)));
+            var block = Math.Max(BlockBytes, byteLength);
+            blocks.Add((inHugePages ? NativeBuffer.TryInHugePages(block) : null) ?? new NativeBuffer(block));
             used = 0;
         }
 

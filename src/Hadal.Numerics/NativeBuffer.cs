@@ -13,7 +13,11 @@ public sealed unsafe partial class NativeBuffer : IDisposable
     private const int PageBytes = 4096;
     private const int LargePages = 14;
     private const int DontNeed = 4;
+    private const int PopulateWrite = 23;
+    private const int ReadWrite = 3;
+    private const int PrivateAnonymousHuge = 0x40022;
 
+    private readonly bool isMapped;
     private void* allocation;
 
     /// <summary>Allocates <paramref name="byteLength"/> bytes.</summary>
@@ -30,6 +34,33 @@ public sealed unsafe partial class NativeBuffer : IDisposable
         GC.AddMemoryPressure(byteLength + Alignment);
         if (OperatingSystem.IsLinux() && byteLength >= LargeBytes)
             _ = Advise((nint)allocation & ~(nint)(PageBytes - 1), (nuint)byteLength, LargePages);
+    }
+
+    private NativeBuffer(void* mapped, long byteLength)
+    {
+        ByteLength = byteLength;
+        isMapped = true;
+        allocation = mapped;
+        Pointer = (byte*)mapped;
+        GC.AddMemoryPressure(byteLength + Alignment);
+    }
+
+    /// <summary>A buffer of at least so many bytes in <see cref="HugePages"/>, all of it there from the start; null where there are not enough, or this process may not have them.</summary>
+    internal static NativeBuffer? TryInHugePages(long byteLength)
+    {
+        var page = HugePages.PageBytes;
+        if (!OperatingSystem.IsLinux() || page == 0 || byteLength <= 0 || byteLength > HugePages.FreeBytes)
+            return null;
+        byteLength = (byteLength + page - 1) / page * page;
+        var mapped = Map(0, (nuint)byteLength, ReadWrite, PrivateAnonymousHuge, -1, 0);
+        if (mapped == -1)
+            return null;
+
+        // A limit of the control group shows when pages are touched, as a signal that ends the process; asked for here, as an error.
+        if (Advise(mapped, (nuint)byteLength, PopulateWrite) == 0)
+            return new NativeBuffer((void*)mapped, byteLength);
+        _ = Unmap(mapped, (nuint)byteLength);
+        return null;
     }
 
     /// <summary>Frees the memory when the owner forgot to.</summary>
@@ -71,11 +102,20 @@ public sealed unsafe partial class NativeBuffer : IDisposable
     [LibraryImport("libc", EntryPoint = "madvise")]
     private static partial int Advise(nint address, nuint length, int advice);
 
+    [LibraryImport("libc", EntryPoint = "mmap")]
+    private static partial nint Map(nint address, nuint length, int protection, int flags, int file, long offset);
+
+    [LibraryImport("libc", EntryPoint = "munmap")]
+    private static partial int Unmap(nint address, nuint length);
+
     private void Free()
     {
         if (Pointer == null)
             return;
-        NativeMemory.Free(allocation);
+        if (isMapped)
+            _ = Unmap((nint)allocation, (nuint)ByteLength);
+        else
+            NativeMemory.Free(allocation);
         GC.RemoveMemoryPressure(ByteLength + Alignment);
         allocation = null;
         Pointer = null;

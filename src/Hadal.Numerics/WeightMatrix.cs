@@ -134,6 +134,16 @@ public readonly unsafe struct WeightMatrix
             : slice with { Interleaved = Interleaved + (start / InterleavedPanel.Rows * InterleavedBytes), InterleavedBytes = InterleavedBytes };
     }
 
+    /// <summary>The same matrix with its rows copied; E4M3 scales stay where they are.</summary>
+    /// <param name="target">Where to; has to outlive the view.</param>
+    public WeightMatrix CopyTo(NativeArena target)
+    {
+        ArgumentNullException.ThrowIfNull(target);
+        var copy = target.Take(ByteLength);
+        Buffer.MemoryCopy(Data, copy, ByteLength, ByteLength);
+        return new WeightMatrix(Format, copy, Rows, Cols, Scales, firstRow);
+    }
+
     /// <summary>Decodes one row to float32, block scales applied.</summary>
     /// <param name="row">Row index.</param>
     /// <param name="values">Exactly <see cref="Cols"/> values.</param>

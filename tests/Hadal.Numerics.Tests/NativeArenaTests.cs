@@ -2,10 +2,13 @@ namespace Hadal.Numerics.Tests;
 
 public sealed unsafe class NativeArenaTests
 {
-    [Fact]
-    public void Pieces_are_zeroed_aligned_and_apart()
+    // In huge pages as long as there are any; most machines have none, and then it is ordinary memory.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Pieces_are_zeroed_aligned_and_apart(bool inHugePages)
     {
-        using var arena = new NativeArena();
+        using var arena = new NativeArena(inHugePages);
         var random = new Random(3);
         var pieces = new List<(nint Start, int Length)>();
         for (var i = 0; i < 300; i++)

@@ -82,15 +82,13 @@ internal static class BenchCommand
                     Batch = result.GetValue(batch) ?? 1, Contexts = result.GetValue(contexts) ?? [], FirstToken = fromFile,
                 };
                 var memory = MemoryPlan.For(checkpoint, ModelBenchmark.CacheTokens(plan), options.Cache);
-                memory.Check();
-                var repack = options.HasIntegerActivations && !result.GetValue(noRepack) && RepackedWeights.Pays(checkpoint, memory);
+                using var repacked = RepackedWeights.Plan(checkpoint, memory, pool, options.HasIntegerActivations && !result.GetValue(noRepack));
                 ModelOptions.SayWhatIsMissing(options.Activations, terminal);
                 if (options.Activations == ActivationPrecision.Int8 && MostAreRounded(checkpoint))
                     terminal.Notice("BF16 and FP8 weights are multiplied with fp32 activations; with --activations bf16 this processor is faster");
                 var speculation = drafts.Read(result);
-                using var repacked = repack ? new RepackedWeights(checkpoint, pool) : null;
                 DeepSeek deepSeek;
-                using (var loading = new ProgressLine(terminal, (fromFile ? "loading" : "making random weights") + (repack ? " and repacking" : string.Empty)))
+                using (var loading = new ProgressLine(terminal, (fromFile ? "loading" : "making random weights") + (repacked is not null ? " and repacking" : string.Empty)))
                     deepSeek = new DeepSeek(checkpoint, dropMtp: speculation is null, loading, repacked, cancellation);
                 BenchmarkResult measured;
                 using (var progress = new ProgressLine(terminal, "decoding rounds"))

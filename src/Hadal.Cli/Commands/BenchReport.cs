@@ -35,7 +35,7 @@ internal static class BenchReport
     public static void Show(Terminal terminal, BenchmarkResult r)
     {
         void Line(string name, FormattableString text) => terminal.Out.WriteLine($"{name,-14} {text.ToString(CultureInfo.InvariantCulture)}");
-        Line("model", $"{r.Model}: weights {Display.Bytes(r.WeightsBytes)}{(r.Repacked ? " (repacked at load)" : "")}, activations {r.Activations}, cache {r.CacheType}, {r.Threads} threads");
+        Line("model", $"{r.Model}: weights {Display.Bytes(r.WeightsBytes)}{(r.HugePagesBytes > 0 ? " (copied into huge pages)" : r.Repacked ? " (repacked at load)" : "")}, activations {r.Activations}, cache {r.CacheType}, {r.Threads} threads");
         Line("prefill", $"{r.PrefillTokensPerSecond:0.0} tokens/s ({r.Batch} x {r.PromptTokens} tokens)");
         Line("decode", $"{r.DecodeTokensPerSecond:0.00} tokens/s (median step {r.MedianStepSeconds * 1e3:0.0} ms, attention {r.AttentionFraction * 100:0} % of it)");
         Line("weights read", $"{r.WeightBytesPerStep / 1e9:0.000} GB a step, {r.WeightBytesPerToken / 1e9:0.000} GB a token");

@@ -46,8 +46,11 @@ public sealed record BenchmarkResult
     /// <summary>Precision of activations.</summary>
     public required string Activations { get; init; }
 
-    /// <summary>Whether weights were copied at load into an order that is multiplied faster.</summary>
+    /// <summary>Whether weights were copied at load into an order that is multiplied faster, or into huge pages.</summary>
     public bool Repacked { get; init; }
+
+    /// <summary>Bytes of the process in huge pages that were set aside.</summary>
+    public long HugePagesBytes { get; init; }
 
     /// <summary>How the cache was stored.</summary>
     public required string CacheType { get; init; }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Hadal.Checkpoints;
 using Hadal.Inference.Cache;
 using Hadal.Inference.Model;
+using Hadal.Numerics;
 using Hadal.Numerics.Kernels;
 using Hadal.Numerics.Threading;
 
@@ -115,6 +116,7 @@ public sealed class ModelBenchmark
                 Threads = threads.Count,
                 Activations = options.Activations.ToString().ToLowerInvariant(),
                 Repacked = model.IsRepacked,
+                HugePagesBytes = HugePages.OwnBytes,
                 CacheType = options.Cache.ToString().ToLowerInvariant(),
                 PromptTokens = plan.PromptTokens,
                 GenerateTokens = plan.GenerateTokens,
@@ -152,7 +154,7 @@ public sealed class ModelBenchmark
     private static long Memory(bool peak)
     {
         using var process = Process.GetCurrentProcess();
-        return peak ? process.PeakWorkingSet64 : process.WorkingSet64;
+        return (peak ? process.PeakWorkingSet64 : process.WorkingSet64) + HugePages.OwnBytes;
     }
 
     private List<ContextResult> Contexts(BenchmarkPlan plan, double bandwidth, double peak, CancellationToken cancellation)

@@ -19,7 +19,7 @@ public sealed record HadalModelOptions
 
     /// <summary>
     /// Whether weights in integer formats are copied at load into an order that this processor multiplies faster, where there is one (AVX2) and memory for it;
-    /// the file's pages are given back. No influence on results.
+    /// the file's pages are given back. Where the system has huge pages for all of them, they are copied into these, and so are weights of other formats. No influence on results.
     /// </summary>
     public bool Repack { get; init; } = true;
 
@@ -67,8 +67,7 @@ public sealed class HadalModel : IDisposable
         threads = new KernelThreads(options.Threads);
         try
         {
-            if (options.Repack && options.Engine.Forward.HasIntegerActivations && RepackedWeights.Pays(checkpoint, plan))
-                repacked = new RepackedWeights(checkpoint, threads);
+            repacked = RepackedWeights.Plan(checkpoint, plan, threads, options.Repack && options.Engine.Forward.HasIntegerActivations);
             var model = new DeepSeek(checkpoint, progress: progress, repacked: repacked, cancellation: cancellation);
             Engine = new InferenceEngine(model, tokenizer, threads, options.Engine);
             if (options.PrefixCacheFolder is { } folder)
@@ -114,7 +113,6 @@ public sealed class HadalModel : IDisposable
         try
         {
             var plan = MemoryPlan.For(checkpoint, options.Engine.CacheTokens, options.Engine.Forward.Cache);
-            plan.Check();
             return new HadalModel(checkpoint, plan, tokenizer, template, options, progress, notice, cancellation);
         }
         catch

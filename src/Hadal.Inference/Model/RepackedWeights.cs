@@ -11,7 +11,8 @@ namespace Hadal.Inference.Model;
 /// </summary>
 /// <param name="checkpoint">What is copied.</param>
 /// <param name="threads">Pool to copy on.</param>
-public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads) : IDisposable
+/// <param name="inHugePages">Whether weights of all formats are copied, into <see cref="HugePages"/>.</param>
+public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads, bool inHugePages = false) : IDisposable
 {
     // A copy is larger than the file's by at most one part in so many.
     private const int Growth = 16;
@@ -19,9 +20,27 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
     // The system maps a file in pieces of up to so many bytes, whatever of them is read.
     private const long PieceBytes = 2L << 20;
 
-    private readonly NativeArena copies = new();
+    private readonly NativeArena copies = new(inHugePages);
     private readonly List<NativeBuffer> small = [];
     private readonly List<WeightMatrix> copied = [];
+
+    /// <summary>
+    /// Copies for a model that is about to be made, where they pay: into huge pages, if so many were set aside that all weights fit; else into ordinary memory, if weights have a faster order.
+    /// </summary>
+    /// <param name="checkpoint">The checkpoint.</param>
+    /// <param name="plan">What it takes as it lies.</param>
+    /// <param name="threads">Pool to copy on.</param>
+    /// <param name="wanted">Whether weights may be copied, and are going to be multiplied with activations that they are copied for.</param>
+    /// <returns>Null where the weights are used as they lie.</returns>
+    /// <exception cref="InsufficientMemoryException">Weights and cache do not fit.</exception>
+    public static RepackedWeights? Plan(Checkpoint checkpoint, MemoryPlan plan, KernelThreads threads, bool wanted)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        if (wanted && Largest(plan) <= HugePages.FreeBytes && plan.CacheBytes <= plan.AvailableBytes)
+            return new RepackedWeights(checkpoint, threads, inHugePages: true);
+        plan.Check();
+        return wanted && Pays(checkpoint, plan) ? new RepackedWeights(checkpoint, threads) : null;
+    }
 
     /// <summary>Whether any weight of a checkpoint has a faster order on this processor, and there is memory for copies, which the system cannot take back as it can a file's pages.</summary>
     /// <param name="checkpoint">The checkpoint.</param>
@@ -30,7 +49,7 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
     {
         ArgumentNullException.ThrowIfNull(checkpoint);
         ArgumentNullException.ThrowIfNull(plan);
-        return plan.RequiredBytes + (plan.WeightBytes / Growth) <= plan.AvailableBytes && checkpoint.Tensors.Select(static tensor => tensor.Format).Distinct().Any(WeightInterleaving.Pays);
+        return Largest(plan) + plan.CacheBytes <= plan.AvailableBytes && checkpoint.Tensors.Select(static tensor => tensor.Format).Distinct().Any(WeightInterleaving.Pays);
     }
 
     /// <summary>Frees the copies.</summary>
@@ -44,7 +63,7 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
     internal WeightMatrix Repack(WeightMatrix weight)
     {
         if (!WeightInterleaving.Pays(weight.Format))
-            return weight.ByteLength < PieceBytes && weight.Format != WeightFormat.F8_E4M3 ? Copy(weight) : weight;
+            return inHugePages ? CopyIntoHugePages(weight) : weight.ByteLength < PieceBytes && weight.Format != WeightFormat.F8_E4M3 ? Copy(weight) : weight;
         var bytes = WeightInterleaving.Bytes(weight);
 
         // A copy is written through one span; a matrix that has none of that length is used as it lies.
@@ -61,6 +80,16 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
     {
         checkpoint.Release(copied);
         copied.Clear();
+    }
+
+    private static long Largest(MemoryPlan plan) => plan.WeightBytes + (plan.WeightBytes / Growth);
+
+    private WeightMatrix CopyIntoHugePages(WeightMatrix weight)
+    {
+        if (!copies.HasRoom(weight.ByteLength))
+            ReleaseCopied();
+        copied.Add(weight);
+        return weight.CopyTo(copies);
     }
 
     private WeightMatrix Copy(WeightMatrix weight)

@@ -5,6 +5,7 @@ using Hadal.Inference.Benchmarks;
 using Hadal.Inference.Cache;
 using Hadal.Inference.Model;
 using Hadal.Inference.Speculation;
+using Hadal.Numerics;
 using Hadal.Numerics.Kernels;
 using Hadal.Numerics.Threading;
 
@@ -90,19 +91,22 @@ public sealed class ModelBenchmarkTests
     }
 
     [Theory]
-    [InlineData("q4_k_m")]
-    [InlineData("q5_0")]
-    [InlineData("q6_k")]
-    [InlineData("q8_0")]
-    public void RepackedWeightsGiveTheSameBits(string mix)
+    [InlineData("q4_k_m", false)]
+    [InlineData("q5_0", false)]
+    [InlineData("q6_k", false)]
+    [InlineData("q8_0", false)]
+    [InlineData("q4_k_m", true)]
+    [InlineData("fp8", true)]
+    [InlineData("bf16", true)]
+    public void RepackedWeightsGiveTheSameBits(string mix, bool inHugePages)
     {
         using var checkpoint = new SyntheticCheckpoint(Small, FormatMix.Parse(mix));
         using var copied = new SyntheticCheckpoint(Small, FormatMix.Parse(mix));
         var plan = MemoryPlan.For(checkpoint, 64);
         Assert.False(RepackedWeights.Pays(checkpoint, plan with { AvailableBytes = plan.RequiredBytes }), "no memory for copies");
-        Assert.SkipUnless(RepackedWeights.Pays(checkpoint, plan), "this processor multiplies weights as they lie in the file");
+        Assert.SkipUnless(inHugePages || RepackedWeights.Pays(checkpoint, plan), "this processor multiplies weights as they lie in the file");
         using var threads = new KernelThreads(2);
-        using var repacked = new RepackedWeights(copied, threads);
+        using var repacked = new RepackedWeights(copied, threads, inHugePages);
         var source = copied.Matrix("model.layers.1.mlp.experts.0.up_proj.weight", Small.MoeIntermediateSize, Small.HiddenSize);
         Assert.True(source.Row(128).ContainsAnyExcept((byte)0));
         float[][] logits = [.. new[] { new DeepSeek(checkpoint), new DeepSeek(copied, repacked: repacked) }.Select(model =>
@@ -118,6 +122,20 @@ public sealed class ModelBenchmarkTests
         Assert.Equal(logits[0], logits[1]);
         if (OperatingSystem.IsLinux())
             Assert.False(source.Row(128).ContainsAnyExcept((byte)0), "what was copied was not given back");
+    }
+
+    [Fact]
+    public void WhatDoesNotFitIsRefusedAndWhatIsNotWantedIsNotCopied()
+    {
+        using var checkpoint = new SyntheticCheckpoint(Small, FormatMix.Parse("q8_0"));
+        using var threads = new KernelThreads(1);
+        var plan = MemoryPlan.For(checkpoint, 64);
+        var message = Assert.Throws<InsufficientMemoryException>(() => RepackedWeights.Plan(checkpoint, plan with { AvailableBytes = plan.CacheBytes - 1 }, threads, wanted: true)).Message;
+        Assert.Contains($"for {plan.CacheTokens} tokens", message, StringComparison.Ordinal);
+        Assert.Throws<InsufficientMemoryException>(() => RepackedWeights.Plan(checkpoint, plan with { AvailableBytes = plan.RequiredBytes - 1 }, threads, wanted: false));
+        Assert.Null(RepackedWeights.Plan(checkpoint, plan, threads, wanted: false));
+        using var copies = RepackedWeights.Plan(checkpoint, plan, threads, wanted: true);
+        Assert.Equal(RepackedWeights.Pays(checkpoint, plan) || HugePages.FreeBytes >= 2 * plan.WeightBytes, copies is not null);
     }
 
     [Theory]

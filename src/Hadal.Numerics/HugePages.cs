@@ -15,7 +15,7 @@ public static class HugePages
     public static long OwnBytes => Kilobytes(Lines("/proc/self/status"), "HugetlbPages:") * 1024;
 
     /// <summary>Bytes of a page of the usual size; 0 where there are none.</summary>
-    internal static long PageBytes => Kilobytes(Lines("/proc/meminfo"), "Hugepagesize:") * 1024;
+    public static long PageBytes => Kilobytes(Lines("/proc/meminfo"), "Hugepagesize:") * 1024;
 
     /// <summary><see cref="FreeBytes"/> as /proc/meminfo says it.</summary>
     /// <param name="meminfo">Its lines.</param>

@@ -52,6 +52,9 @@ public sealed record BenchmarkResult
     /// <summary>Bytes of the process in huge pages that were set aside.</summary>
     public long HugePagesBytes { get; init; }
 
+    /// <summary>How many of them would have to be set aside for the weights; 0 where the system has no such pages.</summary>
+    public long HugePagesWanted { get; init; }
+
     /// <summary>How the cache was stored.</summary>
     public required string CacheType { get; init; }
 

@@ -52,6 +52,15 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
         return Largest(plan) + plan.CacheBytes <= plan.AvailableBytes && checkpoint.Tensors.Select(static tensor => tensor.Format).Distinct().Any(WeightInterleaving.Pays);
     }
 
+    /// <summary>How many huge pages have to be free for <see cref="Plan"/> to copy weights into them; 0 where the system has none.</summary>
+    /// <param name="plan">What the checkpoint takes as it lies.</param>
+    public static long HugePagesFor(MemoryPlan plan)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        var page = HugePages.PageBytes;
+        return page == 0 ? 0 : (Largest(plan) + page - 1) / page;
+    }
+
     /// <summary>Frees the copies.</summary>
     public void Dispose()
     {

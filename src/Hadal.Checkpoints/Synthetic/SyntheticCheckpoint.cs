@@ -14,6 +14,9 @@ public sealed unsafe class SyntheticCheckpoint : Checkpoint
     private const float Spread = 0.02f;
 
     private readonly NativeArena memory = new();
+
+    // By themselves: they are filled at once, and between the matrices each would bring a large page of these into memory.
+    private readonly NativeArena scaleMemory = new();
     private readonly Dictionary<string, (WeightMatrix Matrix, int Seed)> matrices = [];
     private readonly HashSet<nint> made = [];
     private readonly Dictionary<WeightFormat, byte[]> patterns = [];
@@ -99,6 +102,7 @@ public sealed unsafe class SyntheticCheckpoint : Checkpoint
         if (!disposing)
             return;
         memory.Dispose();
+        scaleMemory.Dispose();
         matrices.Clear();
     }
 
@@ -116,7 +120,7 @@ public sealed unsafe class SyntheticCheckpoint : Checkpoint
         var count = format == WeightFormat.F8_E4M3 ? ((rows + 127) / 128) * ((cols + 127) / 128) : 0;
         if (count > 0)
         {
-            scales = (float*)memory.Take(count * (long)sizeof(float));
+            scales = (float*)scaleMemory.Take(count * (long)sizeof(float));
             new Span<float>(scales, count).Fill(Spread / 64);
         }
 

@@ -24,7 +24,7 @@ internal enum ModelPlace
 internal sealed class ModelOptions
 {
     private const string Repacking =
-        "weights of integer types are copied at load into an order that is multiplied faster, on processors with AVX2, if there is memory for it; no influence on the result.";
+        "weights of integer types are copied at load into an order that is multiplied faster, on processors with AVX2, if there is memory for it, and others into huge pages where the system has enough; no influence on the result.";
 
     private const string Where = "A model folder (config.json and *.safetensors) or a .gguf file.";
 

@@ -155,7 +155,10 @@ public sealed class ModelBenchmark
     private static long Memory(bool peak)
     {
         using var process = Process.GetCurrentProcess();
-        return (peak ? process.PeakWorkingSet64 : process.WorkingSet64) + HugePages.OwnBytes;
+
+        // What was copied into huge pages has been in ordinary ones before, which the peak of these counts.
+        var own = HugePages.OwnBytes;
+        return peak && own == 0 ? process.PeakWorkingSet64 : process.WorkingSet64 + own;
     }
 
     private List<ContextResult> Contexts(BenchmarkPlan plan, double bandwidth, double peak, CancellationToken cancellation)

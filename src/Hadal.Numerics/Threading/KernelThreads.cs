@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
@@ -55,6 +56,7 @@ public sealed unsafe class KernelThreads : IDisposable
     private int grain;
     private Exception? failure;
     private volatile bool stopping;
+    private volatile bool hasGrown;
 
     /// <summary>Starts a pool of <paramref name="count"/> workers, the calling thread among them.</summary>
     /// <param name="count">Number of workers; null for one per processor.</param>
@@ -96,6 +98,8 @@ public sealed unsafe class KernelThreads : IDisposable
         lock (gate)
         {
             ObjectDisposedException.ThrowIf(stopping, this);
+            if (hasGrown)
+                Level();
             if (Count == 1 || count <= grain)
             {
                 job.Invoke(0, count, 0);
@@ -182,21 +186,43 @@ public sealed unsafe class KernelThreads : IDisposable
 
     private ref int ParkedFlag(int i) => ref parkedFlags[i * 16];
 
-    private static byte* Grow(ref NativeBuffer? buffer, long byteLength)
+    // Nobody is at work. Workers take items as they come: one that first takes a large one in the thousandth job shall find memory for it.
+    private void Level()
+    {
+        hasGrown = false;
+        foreach (var buffers in (ReadOnlySpan<NativeBuffer?[]>)[scratch, jobScratch])
+        {
+            var most = 0L;
+            foreach (var buffer in buffers)
+                most = Math.Max(most, buffer?.ByteLength ?? 0);
+            for (var i = 0; most > 0 && i < buffers.Length; i++)
+                Replace(ref buffers[i], most);
+        }
+    }
+
+    private byte* Grow(ref NativeBuffer? buffer, long byteLength)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(byteLength);
         if (buffer is null || buffer.ByteLength < byteLength)
         {
             // Half as much again, so that a sequence that grows by a token a step seldom comes here.
             var length = Math.Max(byteLength, buffer is null ? 0 : buffer.ByteLength / 2 * 3);
-
-            // Forgotten before the new one is made: should that fail, the next call must not find the freed one.
-            buffer?.Dispose();
-            buffer = null;
-            buffer = new NativeBuffer((length + 0xFFFF) & ~0xFFFFL);
+            Replace(ref buffer, (length + 0xFFFF) & ~0xFFFFL);
+            hasGrown = true;
         }
 
         return buffer.Pointer;
+    }
+
+    private static void Replace([NotNull] ref NativeBuffer? buffer, long byteLength)
+    {
+        if (buffer is not null && buffer.ByteLength >= byteLength)
+            return;
+
+        // Forgotten before the new one is made: should that fail, the next call must not find the freed one.
+        buffer?.Dispose();
+        buffer = null;
+        buffer = new NativeBuffer(byteLength);
     }
 
     private void Work(int worker)

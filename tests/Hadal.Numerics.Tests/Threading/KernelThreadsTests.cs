@@ -225,6 +225,24 @@ public sealed class KernelThreadsTests
         }
     }
 
+    // Which worker comes to the largest item of a job is chance; a forward pass that has run before allocates nothing all the same.
+    [Fact]
+    public unsafe void WhatOneWorkerNeededAllHaveFromTheNextJobOn()
+    {
+        using var threads = new KernelThreads(3);
+        threads.Scratch(2, 1 << 20);
+        threads.JobScratch(1, 3 << 20);
+        threads.Run(1, 1, new CountJob(new int[1], 3));
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        for (var worker = 0; worker < 3; worker++)
+        {
+            threads.Scratch(worker, 1 << 20);
+            threads.JobScratch(worker, 3 << 20);
+        }
+
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+
     [Fact]
     public unsafe void ScratchIsAlignedKeptAndSurvivesAnAllocationThatFails()
     {

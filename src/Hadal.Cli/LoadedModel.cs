@@ -59,7 +59,7 @@ internal sealed class LoadedModel : IDisposable
             pool = new KernelThreads(threads);
             copies = RepackedWeights.Plan(checkpoint, plan, pool, repack);
             if (copies is not null)
-                terminal.Notice("repacking weights into the order that this processor multiplies fastest");
+                terminal.Notice(copies.InHugePages ? "copying weights into huge pages" : "repacking weights into the order that this processor multiplies fastest");
             using var progress = new ProgressLine(terminal, copies is null ? "loading" : "loading and repacking");
             return new LoadedModel(checkpoint, new DeepSeek(checkpoint, dropMtp, progress, copies, cancellation), pool, copies);
         }

@@ -49,7 +49,7 @@ public sealed unsafe partial class NativeBuffer : IDisposable
     internal static NativeBuffer? TryInHugePages(long byteLength)
     {
         var page = HugePages.PageBytes;
-        if (!OperatingSystem.IsLinux() || page == 0 || byteLength <= 0 || byteLength > HugePages.FreeBytes)
+        if (!OperatingSystem.IsLinux() || page == 0 || byteLength <= 0 || byteLength > HugePages.FreeBytes + HugePages.OvercommitBytes)
             return null;
         byteLength = (byteLength + page - 1) / page * page;
         var mapped = Map(0, (nuint)byteLength, ReadWrite, PrivateAnonymousHuge, -1, 0);

@@ -11,10 +11,19 @@ public sealed class HugePagesTests
     [InlineData(0)]
     public void What_is_free_and_not_promised_is_counted(long bytes, params string[] meminfo) => Assert.Equal(bytes, HugePages.FreeIn(meminfo));
 
+    [Theory]
+    [InlineData(3L * 2048 * 1024, "5")]
+    [InlineData(0, "2")]
+    [InlineData(0, "1")]
+    [InlineData(0, "")]
+    [InlineData(0)]
+    public void What_may_still_be_made_is_counted(long bytes, params string[] pages) =>
+        Assert.Equal(bytes, HugePages.OvercommitIn(["HugePages_Free:        9", "HugePages_Surp:        2", "Hugepagesize:       2048 kB"], pages));
+
     [Fact]
     public void More_than_there_is_gives_nothing()
     {
-        Assert.Null(NativeBuffer.TryInHugePages(HugePages.FreeBytes + 1));
+        Assert.Null(NativeBuffer.TryInHugePages(HugePages.FreeBytes + HugePages.OvercommitBytes + 1));
         Assert.Null(NativeBuffer.TryInHugePages(0));
     }
 

@@ -49,10 +49,10 @@ public sealed record BenchmarkResult
     /// <summary>Whether weights were copied at load into an order that is multiplied faster, or into huge pages.</summary>
     public bool Repacked { get; init; }
 
-    /// <summary>Bytes of the process in huge pages that were set aside.</summary>
+    /// <summary>Bytes of the process in <see cref="Hadal.Numerics.HugePages"/>.</summary>
     public long HugePagesBytes { get; init; }
 
-    /// <summary>How many of them would have to be set aside for the weights; 0 where the system has no such pages.</summary>
+    /// <summary>How many of them the weights would take; 0 where the system has no such pages.</summary>
     public long HugePagesWanted { get; init; }
 
     /// <summary>How the cache was stored.</summary>

@@ -25,7 +25,7 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
     private readonly List<WeightMatrix> copied = [];
 
     /// <summary>
-    /// Copies for a model that is about to be made, where they pay: into huge pages, if so many were set aside that all weights fit; else into ordinary memory, if weights have a faster order.
+    /// Copies for a model that is about to be made, where they pay: into huge pages, if the system has so many that all weights fit; else into ordinary memory, if weights have a faster order.
     /// </summary>
     /// <param name="checkpoint">The checkpoint.</param>
     /// <param name="plan">What it takes as it lies.</param>
@@ -36,7 +36,8 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
     public static RepackedWeights? Plan(Checkpoint checkpoint, MemoryPlan plan, KernelThreads threads, bool wanted)
     {
         ArgumentNullException.ThrowIfNull(plan);
-        if (wanted && Largest(plan) <= HugePages.FreeBytes && plan.CacheBytes <= plan.AvailableBytes)
+        var free = HugePages.FreeBytes;
+        if (wanted && Largest(plan) <= free + HugePages.OvercommitBytes && Math.Max(0, Largest(plan) - free) + plan.CacheBytes <= plan.AvailableBytes)
             return new RepackedWeights(checkpoint, threads, inHugePages: true);
         plan.Check();
         return wanted && Pays(checkpoint, plan) ? new RepackedWeights(checkpoint, threads) : null;
@@ -60,6 +61,9 @@ public sealed class RepackedWeights(Checkpoint checkpoint, KernelThreads threads
         var page = HugePages.PageBytes;
         return page == 0 ? 0 : (Largest(plan) + page - 1) / page;
     }
+
+    /// <summary>Whether weights of all formats are copied, into huge pages.</summary>
+    public bool InHugePages => inHugePages;
 
     /// <summary>Frees the copies.</summary>
     public void Dispose()

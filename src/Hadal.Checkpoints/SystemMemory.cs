@@ -1,4 +1,4 @@
-using System.Globalization;
+using Hadal.Numerics;
 
 namespace Hadal.Checkpoints;
 
@@ -25,7 +25,7 @@ internal static class SystemMemory
     private static long ControlGroupHeadroom(string root)
     {
         var least = long.MaxValue;
-        foreach (var line in Lines(Path.Combine(root, "proc/self/cgroup")))
+        foreach (var line in SystemFile.Lines(Path.Combine(root, "proc/self/cgroup")))
         {
             // hierarchy:controllers:path
             if (line.Split(':', 3) is not [_, var controllers, var path])
@@ -59,29 +59,7 @@ internal static class SystemMemory
         return (Field(statistics, "inactive_file") ?? 0) + (Field(statistics, "active_file") ?? 0);
     }
 
-    private static long? Number(string path) =>
-        Lines(path) is [var line, ..] && long.TryParse(line, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : null;
+    private static long? Number(string path) => SystemFile.Number(SystemFile.Lines(path));
 
-    private static long? Field(string path, string name)
-    {
-        foreach (var line in Lines(path))
-        {
-            if (line.Split(' ', StringSplitOptions.RemoveEmptyEntries) is [var field, var value, ..] && field == name && long.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
-                return number;
-        }
-
-        return null;
-    }
-
-    private static string[] Lines(string path)
-    {
-        try
-        {
-            return File.Exists(path) ? File.ReadAllLines(path) : [];
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return [];
-        }
-    }
+    private static long? Field(string path, string name) => SystemFile.Field(SystemFile.Lines(path), name);
 }

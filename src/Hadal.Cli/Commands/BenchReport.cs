@@ -52,7 +52,7 @@ internal static class BenchReport
         Line("garbage", $"{r.GcBytesPerToken:0} managed bytes a step");
         Line("memory", $"{Display.Bytes(r.PeakRssBytes)} at most; weights and cache {Display.Bytes(r.WeightsBytes + r.CacheBytes)}");
         if (r.HugePagesWanted > 0 && r.HugePagesBytes == 0)
-            Line("huge pages", $"none used; where 'sysctl vm.nr_overcommit_hugepages={r.HugePagesWanted}' allows so many, weights are copied into them and may be read faster (docs/PERFORMANCE.md)");
+            Line("huge pages", $"none used; where 'sysctl vm.nr_overcommit_hugepages={r.HugePagesWanted}' allows so many, weights are copied into them, but for --no-repack, and may be read faster (docs/PERFORMANCE.md)");
         if (r.FirstTokenSeconds is { } first)
             Line("first token", $"{first:0.00} s after the start of the process, of a prompt of 32 tokens");
         foreach (var c in r.Contexts)

@@ -52,7 +52,7 @@ public sealed record BenchmarkResult
     /// <summary>Bytes of the process in <see cref="Hadal.Numerics.HugePages"/>.</summary>
     public long HugePagesBytes { get; init; }
 
-    /// <summary>How many of them the weights would take; 0 where the system has no such pages.</summary>
+    /// <summary>How many of them the weights would take; 0 where the system has no such pages, or weights are not copied for these activations.</summary>
     public long HugePagesWanted { get; init; }
 
     /// <summary>How the cache was stored.</summary>
@@ -118,7 +118,7 @@ public sealed record BenchmarkResult
     /// <summary>Bytes of the cache that was allocated.</summary>
     public required long CacheBytes { get; init; }
 
-    /// <summary>The most physical memory that the process has had, mapped files included, what the measurement itself takes not.</summary>
+    /// <summary>The most physical memory that the process has had, mapped files included, what the measurement itself takes not; since the weights were copied where they lie in huge pages.</summary>
     public required long PeakRssBytes { get; init; }
 
     /// <summary>Seconds from the start of the process to the first token of a prompt of 32 tokens, where it was asked for.</summary>

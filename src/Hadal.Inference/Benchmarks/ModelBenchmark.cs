@@ -117,7 +117,7 @@ public sealed class ModelBenchmark
                 Activations = options.Activations.ToString().ToLowerInvariant(),
                 Repacked = model.IsRepacked,
                 HugePagesBytes = HugePages.OwnBytes,
-                HugePagesWanted = RepackedWeights.HugePagesFor(MemoryPlan.For(checkpoint, CacheTokens(plan), options.Cache)),
+                HugePagesWanted = options.HasIntegerActivations ? RepackedWeights.HugePagesFor(MemoryPlan.For(checkpoint, CacheTokens(plan), options.Cache)) : 0,
                 CacheType = options.Cache.ToString().ToLowerInvariant(),
                 PromptTokens = plan.PromptTokens,
                 GenerateTokens = plan.GenerateTokens,

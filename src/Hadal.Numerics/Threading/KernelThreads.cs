@@ -139,7 +139,7 @@ public sealed unsafe class KernelThreads : IDisposable
     }
 
     /// <summary>
-    /// Memory of a worker's own, kept from job to job; only for use inside <see cref="IKernelJob.Invoke"/>. The contents are undefined.
+    /// Memory of a worker's own, kept from job to job; only for use inside <see cref="IKernelJob.Invoke"/>. The contents are undefined, and where it lies may change with every job.
     /// </summary>
     /// <param name="worker">The worker number passed to the job.</param>
     /// <param name="byteLength">Bytes needed; the memory is 64-byte aligned.</param>

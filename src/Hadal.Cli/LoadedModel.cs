@@ -60,7 +60,7 @@ internal sealed class LoadedModel : IDisposable
             copies = RepackedWeights.Plan(checkpoint, plan, pool, repack);
             if (copies is not null)
                 terminal.Notice(copies.InHugePages ? "copying weights into huge pages" : "repacking weights into the order that this processor multiplies fastest");
-            using var progress = new ProgressLine(terminal, copies is null ? "loading" : "loading and repacking");
+            using var progress = new ProgressLine(terminal, "loading" + Copying(copies));
             return new LoadedModel(checkpoint, new DeepSeek(checkpoint, dropMtp, progress, copies, cancellation), pool, copies);
         }
         catch
@@ -71,6 +71,14 @@ internal sealed class LoadedModel : IDisposable
             throw;
         }
     }
+
+    /// <summary>What a line of progress says of copies that are made while a model is loaded.</summary>
+    public static string Copying(RepackedWeights? copies) => copies switch
+    {
+        null => string.Empty,
+        { InHugePages: true } => " and copying",
+        _ => " and repacking",
+    };
 
     /// <summary>The model's tokenizer, or null where it has none.</summary>
     public Tokenizer? TokenizerOrNull() => ModelTokenizer.OpenOrNull(Checkpoint.Path);

@@ -88,7 +88,7 @@ internal static class BenchCommand
                     terminal.Notice("BF16 and FP8 weights are multiplied with fp32 activations; with --activations bf16 this processor is faster");
                 var speculation = drafts.Read(result);
                 DeepSeek deepSeek;
-                using (var loading = new ProgressLine(terminal, (fromFile ? "loading" : "making random weights") + (repacked is not null ? " and repacking" : string.Empty)))
+                using (var loading = new ProgressLine(terminal, (fromFile ? "loading" : "making random weights") + LoadedModel.Copying(repacked)))
                     deepSeek = new DeepSeek(checkpoint, dropMtp: speculation is null, loading, repacked, cancellation);
                 BenchmarkResult measured;
                 using (var progress = new ProgressLine(terminal, "decoding rounds"))

@@ -97,7 +97,7 @@ public sealed record BenchmarkResult
     /// <summary>Decoding's part of that wall.</summary>
     public required double RooflineFraction { get; init; }
 
-    /// <summary>Managed bytes allocated for each decoding step.</summary>
+    /// <summary>Managed bytes that the threads at work allocate for each decoding step.</summary>
     public required double GcBytesPerToken { get; init; }
 
     /// <summary>Seconds of a decoding step, the median.</summary>

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime;
 using Hadal.Checkpoints;
 using Hadal.Inference.Cache;
 using Hadal.Inference.Model;
@@ -15,11 +16,17 @@ public sealed class ModelBenchmark
     private const int FirstPrompt = 32;
     private const int Seed = 11;
 
+    // The runtime compiles a method anew after thirty calls, once nothing new has been called for a tenth of a second.
+    private const int StepsToSettle = 32;
+    private static readonly TimeSpan Settled = TimeSpan.FromSeconds(0.4);
+    private static readonly TimeSpan LongestSettling = TimeSpan.FromSeconds(4);
+
     private readonly Checkpoint checkpoint;
     private readonly DeepSeek model;
     private readonly KernelThreads threads;
     private readonly ForwardOptions options;
     private readonly ForwardBatch batch = new();
+    private readonly WorkerAllocations allocations;
 
     /// <summary>Prepares a measurement.</summary>
     /// <param name="checkpoint">The model's checkpoint.</param>
@@ -36,6 +43,7 @@ public sealed class ModelBenchmark
         this.model = model;
         this.threads = threads;
         this.options = options;
+        allocations = new WorkerAllocations(threads);
     }
 
     /// <summary>Tokens of cache that a plan needs at once.</summary>
@@ -66,13 +74,11 @@ public sealed class ModelBenchmark
             var traffic = new WeightTraffic(checkpoint);
             var context = new ForwardContext(threads, options, traffic);
 
-            // Warm-up: page tables, code and scratch memory; then start afresh.
+            // Warm-up: page tables, code and scratch memory.
             foreach (var tensor in checkpoint.Tensors.Where(t => t.Shape.Count == 2 && !model.IsRepacked))
                 ReadBandwidth.Touch(checkpoint.Matrix(tensor.Name, (int)tensor.Shape[0], (int)tensor.Shape[1]), threads);
             Prefill(caches[0], RandomTokens(random, Math.Min(PrefillChunk, plan.PromptTokens)), context);
-            Step(caches, new int[plan.Batch], context);
-            foreach (var cache in caches)
-                cache.Truncate(0);
+            Settle(caches, context, cancellation);
 
             // What measuring the bandwidth takes is not the model's: so the peak is read before it, and what there is without it once everything has been used.
             var memory = Memory(peak: true);
@@ -216,6 +222,29 @@ public sealed class ModelBenchmark
         model.Forward(batch, context);
     }
 
+    // Steps until the runtime has compiled anew what they call often, which it does in the background on one of the cores; then the caches are empty.
+    private void Settle(SequenceCache[] caches, ForwardContext context, CancellationToken cancellation)
+    {
+        var tokens = new int[caches.Length];
+        var compiled = -1L;
+        var begin = Stopwatch.GetTimestamp();
+        var last = begin;
+        for (var i = 0; i == 0 || (Stopwatch.GetElapsedTime(begin) < LongestSettling && (i < StepsToSettle || Stopwatch.GetElapsedTime(last) < Settled)); i++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            Step(caches, tokens, context);
+            allocations.Count();
+            foreach (var cache in caches)
+                cache.Truncate(cache.Length - 1);
+            var now = JitInfo.GetCompiledMethodCount(currentThread: false);
+            if (now != compiled)
+                (compiled, last) = (now, Stopwatch.GetTimestamp());
+        }
+
+        foreach (var cache in caches)
+            cache.Truncate(0);
+    }
+
     // Null where it was cancelled.
     private Round? Decode(SequenceCache[] caches, Random random, int count, WeightTraffic traffic, ForwardContext context, CancellationToken cancellation)
     {
@@ -224,7 +253,7 @@ public sealed class ModelBenchmark
         var times = new double[count];
         traffic.Restart();
         var attention = context.AttentionTicks;
-        var allocated = GC.GetTotalAllocatedBytes(precise: true);
+        var allocated = allocations.Count();
         var begin = Stopwatch.GetTimestamp();
         for (var i = 0; i < count; i++)
         {
@@ -237,7 +266,7 @@ public sealed class ModelBenchmark
         }
 
         var seconds = Stopwatch.GetElapsedTime(begin).TotalSeconds;
-        allocated = GC.GetTotalAllocatedBytes(precise: true) - allocated;
+        allocated = allocations.Count() - allocated;
         return new Round(seconds, times, allocated, traffic.BytesPerStep(count), (double)(context.AttentionTicks - attention) / Stopwatch.Frequency);
     }
 

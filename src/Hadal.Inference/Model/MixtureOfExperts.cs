@@ -56,7 +56,8 @@ internal sealed class MixtureOfExperts : IFeedForward
         for (var t = 0; t < tokens; t++)
             rows[pairs + t] = t;
 
-        // One job for all gates and ups, shared experts included.
+        // One job for all gates and ups, shared experts included. Room for as many as there can be: when memory grows must not hang on who is chosen.
+        context.Scratch.TakeProducts(2 * (experts.Length + 1));
         var gated = context.Scratch.TakeGatedProducts(experts.Length + 1);
         var count = 0;
         for (var e = 0; e < experts.Length; e++)

@@ -45,6 +45,7 @@ public sealed class ModelBenchmarkTests
             Assert.Equal(c.CacheBytesRead / c.DecodeAttentionSeconds / 1e9, c.CacheReadGbS, c.CacheReadGbS * 1e-9);
         }
 
+        Assert.Equal(0, r.GcBytesPerToken);
         Assert.Empty(r.Rounds);
         Assert.Throws<ArgumentOutOfRangeException>(() => (plan with { GenerateTokens = 1 }).Validate());
         Assert.Throws<ArgumentOutOfRangeException>(() => (plan with { Rounds = 0 }).Validate());
